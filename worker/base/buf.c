@@ -1,0 +1,167 @@
+/* base/buf.c - see buf.h. */
+#include "base/buf.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+void vd_buf_init(struct vd_buf *b, size_t max)
+{
+    *b = (struct vd_buf){.max = max};
+}
+
+void vd_buf_free(struct vd_buf *b)
+{
+    size_t max = b->max;
+
+    (void)vd_free(b->ptr);
+    vd_buf_init(b, max);
+}
+
+void vd_buf_clear(struct vd_buf *b)
+{
+    b->len = 0;
+    b->failed = VD_OK;
+    if (b->ptr != NULL)
+        b->ptr[0] = '\0';
+}
+
+static enum vd_code fail(struct vd_buf *b, enum vd_code code)
+{
+    if (b->failed == VD_OK)
+        b->failed = code;
+    return code;
+}
+
+/* Room for n more bytes and a NUL. */
+static enum vd_code reserve(struct vd_buf *b, size_t n)
+{
+    size_t cap;
+    char *grown;
+
+    if (b->failed != VD_OK)
+        return b->failed;
+    if (n > b->max - b->len)
+        return fail(b, VD_E_LIMIT);
+    if (b->len + n + 1 <= b->cap)
+        return VD_OK;
+    cap = b->cap == 0 ? 256 : b->cap * 2;
+    if (cap < b->len + n + 1)
+        cap = b->len + n + 1;
+    if (cap > b->max + 1)
+        cap = b->max + 1;
+    grown = vd_realloc(b->ptr, cap);
+    if (grown == NULL)
+        return fail(b, VD_E_NOMEM);
+    b->ptr = grown;
+    b->cap = cap;
+    return VD_OK;
+}
+
+enum vd_code vd_buf_add(struct vd_buf *b, struct vd_span s)
+{
+    enum vd_code rc = reserve(b, s.len);
+
+    if (rc != VD_OK)
+        return rc;
+    if (s.len > 0)
+        memcpy(b->ptr + b->len, s.ptr, s.len);
+    b->len += s.len;
+    b->ptr[b->len] = '\0';
+    return VD_OK;
+}
+
+enum vd_code vd_buf_add_c(struct vd_buf *b, const char *cstr)
+{
+    return vd_buf_add(b, vd_span_of(cstr));
+}
+
+enum vd_code vd_buf_add_char(struct vd_buf *b, char c)
+{
+    return vd_buf_add(b, (struct vd_span){&c, 1});
+}
+
+enum vd_code vd_buf_addf(struct vd_buf *b, const char *fmt, ...)
+{
+    enum vd_code rc;
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        return fail(b, VD_E_INPUT);
+    rc = reserve(b, (size_t)n);
+    if (rc != VD_OK)
+        return rc;
+    va_start(ap, fmt);
+    (void)vsnprintf(b->ptr + b->len, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    b->len += (size_t)n;
+    return VD_OK;
+}
+
+enum vd_code vd_buf_add_i64(struct vd_buf *b, int64_t v)
+{
+    return vd_buf_addf(b, "%" PRId64, v);
+}
+
+/* Characters that must be escaped: C0 controls, the quote and the backslash (RFC 8259 section 7). DEL is legal. */
+static bool plain(unsigned char c)
+{
+    return c >= 0x20 && c != '"' && c != '\\';
+}
+
+static void add_escape(struct vd_buf *b, unsigned char c)
+{
+    static const char two[] = "\"\"\\\\\bb\ff\nn\rr\tt";
+
+    for (size_t i = 0; i + 1 < sizeof(two); i += 2) {
+        if ((unsigned char)two[i] == c) {
+            char esc[2] = {'\\', two[i + 1]};
+
+            (void)vd_buf_add(b, (struct vd_span){esc, 2});
+            return;
+        }
+    }
+    (void)vd_buf_addf(b, "\\u%04x", c);
+}
+
+enum vd_code vd_buf_add_json_string(struct vd_buf *b, struct vd_span s)
+{
+    size_t from = 0;
+
+    (void)vd_buf_add_char(b, '"');
+    for (size_t i = 0; i < s.len; i++) {
+        if (plain((unsigned char)s.ptr[i]))
+            continue;
+        (void)vd_buf_add(b, vd_span_sub(s, from, i - from));
+        add_escape(b, (unsigned char)s.ptr[i]);
+        from = i + 1;
+    }
+    (void)vd_buf_add(b, vd_span_sub(s, from, s.len - from));
+    (void)vd_buf_add_char(b, '"');
+    return b->failed;
+}
+
+struct vd_span vd_buf_span(const struct vd_buf *b)
+{
+    return (struct vd_span){b->ptr, b->len};
+}
+
+char *vd_buf_take(struct vd_buf *b, size_t *ret_len)
+{
+    char *out;
+
+    if (reserve(b, 0) != VD_OK)
+        return NULL;
+    out = b->ptr;
+    out[b->len] = '\0';
+    if (ret_len != NULL)
+        *ret_len = b->len;
+    vd_buf_init(b, b->max);
+    return out;
+}
