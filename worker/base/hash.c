@@ -1,0 +1,167 @@
+/* base/hash.c - see hash.h. */
+#include "base/hash.h"
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/alloc.h"
+
+struct vd_hasher {
+    EVP_MD_CTX *ctx;
+};
+
+struct vd_hasher *vd_hasher_new(void)
+{
+    struct vd_hasher *h = vd_alloc(sizeof(*h));
+
+    if (h == NULL)
+        return NULL;
+    h->ctx = EVP_MD_CTX_new();
+    if (h->ctx == NULL || EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1) {
+        EVP_MD_CTX_free(h->ctx);
+        return vd_free(h);
+    }
+    return h;
+}
+
+void vd_hasher_add(struct vd_hasher *h, struct vd_span bytes)
+{
+    if (bytes.len > 0)
+        (void)EVP_DigestUpdate(h->ctx, bytes.ptr, bytes.len);
+}
+
+void vd_hasher_part(struct vd_hasher *h, struct vd_span bytes)
+{
+    vd_hasher_part_i64(h, (int64_t)bytes.len);
+    vd_hasher_add(h, bytes);
+}
+
+void vd_hasher_part_i64(struct vd_hasher *h, int64_t v)
+{
+    char big_endian[8];
+
+    for (int i = 0; i < 8; i++)
+        big_endian[i] = (char)(((uint64_t)v >> (56 - 8 * i)) & 0xff);
+    vd_hasher_add(h, (struct vd_span){big_endian, sizeof(big_endian)});
+}
+
+struct vd_sha256 vd_hasher_finish(struct vd_hasher *take_h)
+{
+    struct vd_sha256 out = {{0}};
+
+    (void)EVP_DigestFinal_ex(take_h->ctx, out.bytes, NULL);
+    EVP_MD_CTX_free(take_h->ctx);
+    (void)vd_free(take_h);
+    return out;
+}
+
+struct vd_sha256 vd_sha256(struct vd_span bytes)
+{
+    struct vd_sha256 out;
+
+    (void)SHA256((const unsigned char *)(bytes.len == 0 ? "" : bytes.ptr), bytes.len, out.bytes);
+    return out;
+}
+
+struct vd_sha256 vd_hmac_sha256(struct vd_span key, struct vd_span bytes)
+{
+    struct vd_sha256 out = {{0}};
+
+    (void)HMAC(EVP_sha256(), key.len == 0 ? "" : key.ptr, (int)key.len,
+               (const unsigned char *)(bytes.len == 0 ? "" : bytes.ptr), bytes.len, out.bytes,
+               NULL);
+    return out;
+}
+
+void vd_sha256_hex(const struct vd_sha256 *digest, char out[VD_SHA256_HEX_SIZE])
+{
+    static const char hex[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < VD_SHA256_BYTES; i++) {
+        out[2 * i] = hex[digest->bytes[i] >> 4];
+        out[2 * i + 1] = hex[digest->bytes[i] & 15];
+    }
+    out[VD_SHA256_HEX_SIZE - 1] = '\0';
+}
+
+uint32_t vd_crc32(struct vd_span bytes)
+{
+    return (uint32_t)crc32_z(crc32_z(0, NULL, 0), (const unsigned char *)bytes.ptr, bytes.len);
+}
+
+uint64_t vd_hash64(uint64_t seed, struct vd_span bytes)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325) ^ seed;
+
+    for (size_t i = 0; i < bytes.len; i++)
+        h = (h ^ (unsigned char)bytes.ptr[i]) * UINT64_C(0x100000001b3);
+    /* FNV's low bits are weak for tables of a power of two. */
+    return h ^ (h >> 29);
+}
+
+static const char base64_alphabet[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+enum vd_code vd_base64_encode(struct vd_buf *out, struct vd_span bytes)
+{
+    for (size_t i = 0; i < bytes.len; i += 3) {
+        size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
+        uint32_t v = 0;
+        char quad[4];
+
+        for (size_t j = 0; j < 3; j++)
+            v = v << 8 | (j < n ? (unsigned char)bytes.ptr[i + j] : 0);
+        for (size_t j = 0; j < 4; j++)
+            quad[j] = j <= n ? base64_alphabet[v >> (18 - 6 * j) & 63] : '=';
+        (void)vd_buf_add(out, (struct vd_span){quad, 4});
+    }
+    return out->failed;
+}
+
+/* Value of a base64 character, -1 when it is none. */
+static int sextet(char c)
+{
+    const char *at = c == '\0' ? NULL : strchr(base64_alphabet, c);
+
+    return at == NULL ? -1 : (int)(at - base64_alphabet);
+}
+
+enum vd_code vd_base64_decode(struct vd_buf *out, struct vd_span text)
+{
+    size_t before = out->len;
+
+    if (text.len % 4 != 0)
+        return VD_E_INPUT;
+    for (size_t i = 0; i < text.len; i += 4) {
+        size_t pad = 0;
+        uint32_t v = 0;
+        char bytes[3];
+
+        if (i + 4 == text.len)
+            pad = (text.ptr[i + 3] == '=') +
+                  (size_t)(text.ptr[i + 3] == '=' && text.ptr[i + 2] == '=');
+        for (size_t j = 0; j < 4; j++) {
+            int s = j >= 4 - pad ? 0 : sextet(text.ptr[i + j]);
+
+            if (s < 0)
+                goto bad;
+            v = v << 6 | (uint32_t)s;
+        }
+        /* Bits beyond the last byte must be zero, or two texts would mean the same bytes. */
+        if ((pad == 1 && (v & 0xff) != 0) || (pad == 2 && (v & 0xffff) != 0))
+            goto bad;
+        for (size_t j = 0; j < 3; j++)
+            bytes[j] = (char)(v >> (16 - 8 * j) & 0xff);
+        (void)vd_buf_add(out, (struct vd_span){bytes, 3 - pad});
+    }
+    return out->failed;
+bad:
+    if (out->ptr != NULL)
+        out->ptr[before] = '\0';
+    out->len = before;
+    return VD_E_INPUT;
+}
