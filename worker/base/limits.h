@@ -11,6 +11,8 @@
     64 /* real payloads nest below 12; the parser and every walker recurse this deep */
 #define VD_JSON_MAX_NUMBER_LEN                                                                     \
     400 /* longest digits a double can need is 309; longer is an attack on strtod */
+#define VD_JSON_MAX_TREE_DEPTH                                                                     \
+    (2 * VD_JSON_MAX_DEPTH) /* trees that the program builds around parsed ones; writers recurse */
 #define VD_JSON_MAX_BYTES (64u << 20) /* files given to the command line tools */
 
 /* -- events ------------------------------------------------------------------------------------------------------ */

@@ -8,8 +8,10 @@
  * Shapes:   a tree is cJSON's own; walk it with cJSON_ArrayForEach. Read scalars through the functions below, never through
  *           valuestring/valueint/valuedouble, since
  *             - a string may hold U+0000: its length in bytes is kept in valueint,
- *             - an integer that is not exact as a double, and a number that overflows a double, is a cJSON_Raw node with its digits,
+ *             - an integer beyond 2^53, and a number that overflows a double, is a cJSON_Raw node with its digits,
  *             - VD_JSON_INTEGER in `type` tells 4 from 4.0.
+ *           Trees made with cJSON's own functions may be mixed in; their numbers count as DOUBLE. Copy with vd_json_copy(): cJSON_Duplicate()
+ *           cuts strings at U+0000.
  * Errors:   VD_E_INPUT with line, column and reason; VD_E_LIMIT for depth and number length; VD_E_NOMEM.
  */
 #ifndef VD_JSON_JSON_H
@@ -33,6 +35,9 @@ enum vd_json_kind {
     VD_JSON_ARRAY,
     VD_JSON_OBJECT,
 };
+
+/* Make cJSON allocate through base/alloc.h. Once, at start, before other threads; nothing else depends on it. */
+void vd_json_init(void);
 
 /* Is text exactly one RFC 8259 value, in UTF-8 without BOM, without duplicate keys, at most VD_JSON_MAX_DEPTH deep? */
 enum vd_code vd_json_check(struct vd_span text, struct vd_err *err) VD_MUST_CHECK;
@@ -61,6 +66,10 @@ const cJSON *vd_json_pointer(const cJSON *root, struct vd_span pointer);
 
 /* Equal as JSON Schema means it: 1 and 1.0 are equal, member order does not count. */
 bool vd_json_equal(const cJSON *a, const cJSON *b);
+/* Nodes that are equal have the same hash; not for untrusted tables without a bound. */
+uint64_t vd_json_hash(const cJSON *node);
+/* Order of two numbers by their decimal value, exact for BIGNUM too: below 0, 0, above 0. Both must be numbers. */
+int vd_json_compare_numbers(const cJSON *a, const cJSON *b);
 
 /* Building: nodes made with these keep I64 digits and string lengths. NULL when memory is out. */
 cJSON *vd_json_new_int(int64_t v);

@@ -1,0 +1,587 @@
+/* json/strict.c - see strict.h.
+ *
+ * Duplicate keys: each open object keeps its keys on a stack. Up to SMALL_OBJECT keys are compared as they come, behind a
+ * 64-bit filter; a larger object is sorted once when it closes. No input makes it worse than O(n log n).
+ */
+#include "json/strict.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/arena.h"
+#include "base/limits.h"
+#include "json/json.h"
+#include "json/utf8.h"
+
+#define SMALL_OBJECT 32
+#define EXACT_DIGITS 15 /* any integer this long is exact as a double */
+#define EXACT_MAX    (1LL << 53)
+#define CJSON_DIGITS 60 /* cJSON 1.7.15 reads at most 63 characters of a number */
+
+struct key {
+    uint64_t hash;
+    const char *ptr; /* decoded: into the text, or into the arena if it had escapes */
+    uint32_t len;
+    uint32_t at;
+};
+
+struct frame {
+    bool object;
+    bool started;    /* has at least one member or item */
+    uint32_t first;  /* of this object's keys */
+    uint64_t filter; /* one bit per key seen */
+};
+
+struct scan {
+    const char *start;
+    const char *p;
+    const char *end;
+    struct frame frames[VD_JSON_MAX_DEPTH];
+    size_t depth;
+    struct key *keys;
+    size_t key_count;
+    size_t key_cap;
+    struct vd_arena decoded;
+    struct vd_json_notes *notes; /* may be NULL */
+    uint32_t node;
+    struct vd_err *err;
+};
+
+/* What one string literal was. */
+struct literal {
+    struct vd_span raw; /* without quotes */
+    uint32_t decoded_len;
+    bool escaped;
+    bool has_nul;
+};
+
+void vd_json_notes_fini(struct vd_json_notes *notes)
+{
+    notes->items = vd_free(notes->items);
+    notes->count = notes->cap = 0;
+}
+
+static enum vd_code fail(struct scan *s, enum vd_code code, const char *at, const char *reason)
+{
+    size_t line = 1;
+    const char *line_start = s->start;
+
+    for (const char *p = s->start; p < at; p++) {
+        if (*p == '\n') {
+            line++;
+            line_start = p + 1;
+        }
+    }
+    return vd_err_set(s->err, code, false, "line %zu, column %zu: %s", line,
+                      vd_utf8_count((struct vd_span){line_start, (size_t)(at - line_start)}) + 1,
+                      reason);
+}
+
+static enum vd_code refuse(struct scan *s, const char *at, const char *reason)
+{
+    return fail(s, VD_E_INPUT, at, at == s->end ? "the text ends too early" : reason);
+}
+
+static enum vd_code note(struct scan *s, enum vd_json_note_what what, const char *at, size_t len)
+{
+    struct vd_json_notes *n = s->notes;
+
+    if (n == NULL)
+        return VD_OK;
+    if (n->count == n->cap) {
+        size_t cap = n->cap == 0 ? 64 : n->cap * 2;
+        struct vd_json_note *items = vd_realloc_array(n->items, cap, sizeof(*items));
+
+        if (items == NULL)
+            return vd_err_nomem(s->err, "JSON notes");
+        n->items = items;
+        n->cap = cap;
+    }
+    n->items[n->count++] =
+        (struct vd_json_note){s->node, (uint32_t)(at - s->start), (uint32_t)len, what};
+    return VD_OK;
+}
+
+static void skip_blanks(struct scan *s)
+{
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\t' || *s->p == '\r'))
+        s->p++;
+}
+
+static bool digit(const struct scan *s, const char *p)
+{
+    return p < s->end && *p >= '0' && *p <= '9';
+}
+
+/* -- strings ----------------------------------------------------------------------------------------------------- */
+
+static bool hex4(const struct scan *s, const char *p, uint32_t *ret)
+{
+    uint32_t v = 0;
+
+    if (s->end - p < 4)
+        return false;
+    for (int i = 0; i < 4; i++) {
+        unsigned char c = (unsigned char)p[i];
+        unsigned char low = c | 0x20;
+
+        if (c >= '0' && c <= '9')
+            v = v << 4 | (uint32_t)(c - '0');
+        else if (low >= 'a' && low <= 'f')
+            v = v << 4 | (uint32_t)(low - 'a' + 10);
+        else
+            return false;
+    }
+    *ret = v;
+    return true;
+}
+
+/* The escape at s->p, which is on the backslash. *ret is the character. Moves s->p behind it. */
+static enum vd_code scan_escape(struct scan *s, uint32_t *ret)
+{
+    static const char plain[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
+    const char *at = s->p;
+    uint32_t low;
+
+    if (s->end - at < 2)
+        return refuse(s, s->end, "");
+    if (at[1] != 'u') {
+        for (const char *e = plain; *e != '\0'; e += 2) {
+            if (*e == at[1]) {
+                *ret = (unsigned char)e[1];
+                s->p += 2;
+                return VD_OK;
+            }
+        }
+        return refuse(s, at,
+                      "unknown escape: only \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX exist");
+    }
+    if (!hex4(s, at + 2, ret))
+        return refuse(s, at, "\\u must be followed by four hexadecimal digits");
+    s->p += 6;
+    if (*ret < 0xD800 || *ret > 0xDFFF)
+        return VD_OK;
+    if (*ret > 0xDBFF || s->end - s->p < 2 || s->p[0] != '\\' || s->p[1] != 'u' ||
+        !hex4(s, s->p + 2, &low) || low < 0xDC00 || low > 0xDFFF)
+        return refuse(s, at, "half of a surrogate pair: it is no character by itself");
+    *ret = 0x10000 + ((*ret - 0xD800) << 10 | (low - 0xDC00));
+    s->p += 6;
+    return VD_OK;
+}
+
+/* True if none of the eight bytes is a quote, a backslash, a control character or outside ASCII. */
+static bool plain8(const char *p)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    const uint64_t tops = 0x8080808080808080u;
+    uint64_t w;
+    uint64_t quote;
+    uint64_t slash;
+
+    memcpy(&w, p, sizeof(w));
+    quote = w ^ ones * '"';
+    slash = w ^ ones * '\\';
+    return (((w - ones * 0x20) | (quote - ones) | (slash - ones) | w) & tops) == 0;
+}
+
+static void skip_plain(struct scan *s)
+{
+    const char *p = s->p;
+
+    while (s->end - p >= 8 && plain8(p))
+        p += 8;
+    while (p < s->end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' &&
+           *p != '\\')
+        p++;
+    s->p = p;
+}
+
+/* s->p is on the opening quote; moves behind the closing one. */
+static enum vd_code scan_string(struct scan *s, struct literal *ret)
+{
+    size_t saved = 0; /* bytes that escapes are longer than what they stand for */
+    char utf8[4];
+
+    *ret = (struct literal){.raw.ptr = ++s->p};
+    for (;;) {
+        unsigned char c;
+
+        skip_plain(s);
+        if (s->p == s->end)
+            return refuse(s, s->end, "");
+        c = (unsigned char)*s->p;
+        if (c == '"')
+            break;
+        if (c == '\\') {
+            const char *at = s->p;
+            uint32_t decoded;
+            enum vd_code rc = scan_escape(s, &decoded);
+
+            if (rc != VD_OK)
+                return rc;
+            ret->escaped = true;
+            ret->has_nul = ret->has_nul || decoded == 0;
+            saved += (size_t)(s->p - at) - vd_utf8_put(utf8, decoded);
+        } else if (c < 0x20) {
+            return refuse(s, s->p, "control character in a string: write it as an escape");
+        } else {
+            size_t n = vd_utf8_len(s->p, s->end);
+
+            if (n == 0)
+                return refuse(s, s->p, "the bytes are not UTF-8");
+            s->p += n;
+        }
+    }
+    ret->raw.len = (size_t)(s->p - ret->raw.ptr);
+    ret->decoded_len = (uint32_t)(ret->raw.len - saved);
+    s->p++;
+    return VD_OK;
+}
+
+/* -- keys -------------------------------------------------------------------------------------------------------- */
+
+static uint64_t hash_key(const char *p, size_t len)
+{
+    const uint64_t mul = 0x9E3779B97F4A7C15u;
+    uint64_t h = len * mul;
+    uint64_t w;
+
+    for (; len >= 8; p += 8, len -= 8) {
+        memcpy(&w, p, 8);
+        h = (h ^ w) * mul;
+        h ^= h >> 29;
+    }
+    w = 0;
+    memcpy(&w, p, len);
+    h = (h ^ w) * mul;
+    return h ^ h >> 32;
+}
+
+static int compare_keys(const void *va, const void *vb)
+{
+    const struct key *a = va;
+    const struct key *b = vb;
+    int order;
+
+    if (a->hash != b->hash)
+        return a->hash < b->hash ? -1 : 1;
+    if (a->len != b->len)
+        return a->len < b->len ? -1 : 1;
+    order = memcmp(a->ptr, b->ptr, a->len);
+    if (order != 0)
+        return order;
+    return a->at < b->at ? -1 : 1; /* so that the later of two is reported */
+}
+
+static bool same_key(const struct key *a, const struct key *b)
+{
+    return a->hash == b->hash && a->len == b->len && memcmp(a->ptr, b->ptr, a->len) == 0;
+}
+
+static enum vd_code refuse_duplicate(struct scan *s, uint32_t at)
+{
+    return refuse(s, s->start + at, "this key occurs twice in its object");
+}
+
+/* The bytes that an escaped key stands for, in the arena. The literal was checked. */
+static enum vd_code decode_key(struct scan *s, const struct literal *lit, struct key *key)
+{
+    char *out = vd_arena_alloc(&s->decoded, (size_t)lit->decoded_len + 4);
+    struct scan sub = {
+        .start = s->start, .p = lit->raw.ptr, .end = lit->raw.ptr + lit->raw.len, .err = s->err};
+    size_t n = 0;
+
+    if (out == NULL)
+        return vd_err_nomem(s->err, "JSON key");
+    while (sub.p < sub.end) {
+        if (*sub.p == '\\') {
+            uint32_t c = 0;
+            enum vd_code rc = scan_escape(&sub, &c);
+
+            if (rc != VD_OK)
+                return rc;
+            n += vd_utf8_put(out + n, c);
+        } else {
+            out[n++] = *sub.p++;
+        }
+    }
+    key->ptr = out;
+    return VD_OK;
+}
+
+static enum vd_code push_key(struct scan *s, const struct key *key)
+{
+    if (s->key_count == s->key_cap) {
+        size_t cap = s->key_cap == 0 ? 64 : s->key_cap * 2;
+        struct key *keys = vd_realloc_array(s->keys, cap, sizeof(*keys));
+
+        if (keys == NULL)
+            return vd_err_nomem(s->err, "JSON keys");
+        s->keys = keys;
+        s->key_cap = cap;
+    }
+    s->keys[s->key_count++] = *key;
+    return VD_OK;
+}
+
+static enum vd_code scan_key(struct scan *s, struct frame *f)
+{
+    struct key key = {.at = (uint32_t)(s->p - s->start)};
+    struct literal lit;
+    uint64_t bit;
+    enum vd_code rc = scan_string(s, &lit);
+
+    if (rc != VD_OK)
+        return rc;
+    if (lit.has_nul && s->notes != NULL)
+        return refuse(s, s->start + key.at, "a key may not hold U+0000 here");
+    key.ptr = lit.raw.ptr;
+    key.len = lit.decoded_len;
+    if (lit.escaped) {
+        rc = decode_key(s, &lit, &key);
+        if (rc != VD_OK)
+            return rc;
+    }
+    key.hash = hash_key(key.ptr, key.len);
+    bit = 1ull << (key.hash & 63);
+    if ((f->filter & bit) != 0 && s->key_count - f->first < SMALL_OBJECT)
+        for (size_t i = f->first; i < s->key_count; i++)
+            if (same_key(&s->keys[i], &key))
+                return refuse_duplicate(s, key.at);
+    f->filter |= bit;
+    return push_key(s, &key);
+}
+
+/* An object closes: one with many keys is searched for duplicates now. The earliest repetition is reported. */
+static enum vd_code close_object(struct scan *s, const struct frame *f)
+{
+    struct key *keys = s->keys + f->first;
+    size_t count = s->key_count - f->first;
+    uint32_t first = UINT32_MAX;
+
+    s->key_count = f->first;
+    if (count <= SMALL_OBJECT)
+        return VD_OK;
+    qsort(keys, count, sizeof(*keys), compare_keys);
+    for (size_t i = 1; i < count; i++)
+        if (same_key(&keys[i - 1], &keys[i]) && keys[i].at < first)
+            first = keys[i].at;
+    return first == UINT32_MAX ? VD_OK : refuse_duplicate(s, first);
+}
+
+/* -- values ------------------------------------------------------------------------------------------------------ */
+
+static enum vd_code note_number(struct scan *s, const char *at, size_t len, bool real,
+                                bool exponent)
+{
+    int64_t v;
+
+    if (s->notes == NULL)
+        return VD_OK;
+    if (real)
+        return exponent || len > CJSON_DIGITS ? note(s, VD_JSON_NOTE_REAL, at, len) : VD_OK;
+    if (len <= EXACT_DIGITS ||
+        (vd_parse_i64((struct vd_span){at, len}, &v) && v >= -EXACT_MAX && v <= EXACT_MAX))
+        return note(s, VD_JSON_NOTE_INT, at, len);
+    return note(s, VD_JSON_NOTE_DIGITS, at, len);
+}
+
+static enum vd_code scan_number(struct scan *s)
+{
+    const char *at = s->p;
+    const char *p = at + (*at == '-');
+    bool real = false;
+    bool exponent = false;
+
+    if (!digit(s, p))
+        return refuse(s, p, "a digit must follow the minus sign");
+    if (*p == '0' && digit(s, p + 1))
+        return refuse(s, p, "a number may not start with a zero");
+    while (digit(s, p))
+        p++;
+    if (p < s->end && *p == '.') {
+        real = true;
+        if (!digit(s, ++p))
+            return refuse(s, p, "a digit must follow the decimal point");
+        while (digit(s, p))
+            p++;
+    }
+    if (p < s->end && (*p == 'e' || *p == 'E')) {
+        real = exponent = true;
+        p++;
+        if (p < s->end && (*p == '+' || *p == '-'))
+            p++;
+        if (!digit(s, p))
+            return refuse(s, p, "the exponent has no digits");
+        while (digit(s, p))
+            p++;
+    }
+    if (p - at > VD_JSON_MAX_NUMBER_LEN)
+        return fail(s, VD_E_LIMIT, at, "the number has too many digits");
+    s->p = p;
+    return note_number(s, at, (size_t)(p - at), real, exponent);
+}
+
+static enum vd_code scan_word(struct scan *s, struct vd_span word)
+{
+    size_t left = (size_t)(s->end - s->p);
+
+    if (left < word.len && memcmp(s->p, word.ptr, left) == 0)
+        return refuse(s, s->end, "");
+    if (left < word.len || memcmp(s->p, word.ptr, word.len) != 0)
+        return refuse(s, s->p, "not a value: the words are true, false and null");
+    s->p += word.len;
+    return VD_OK;
+}
+
+_Static_assert(VD_JSON_MAX_DEPTH == 64, "the message below names it");
+
+static enum vd_code open_container(struct scan *s, bool object)
+{
+    if (s->depth == VD_JSON_MAX_DEPTH)
+        return fail(s, VD_E_LIMIT, s->p, "nested more than 64 levels deep");
+    s->frames[s->depth++] = (struct frame){.object = object, .first = (uint32_t)s->key_count};
+    s->p++;
+    return VD_OK;
+}
+
+static enum vd_code scan_text(struct scan *s)
+{
+    struct literal lit;
+    const char *at = s->p;
+    enum vd_code rc = scan_string(s, &lit);
+
+    if (rc == VD_OK && lit.has_nul)
+        rc = note(s, VD_JSON_NOTE_NUL, at, lit.decoded_len);
+    return rc;
+}
+
+/* A scalar, or the opening of a container. */
+static enum vd_code scan_value(struct scan *s)
+{
+    enum vd_code rc;
+
+    skip_blanks(s);
+    if (s->p == s->end)
+        return refuse(s, s->end, "");
+    switch (*s->p) {
+    case '{':
+    case '[':
+        rc = open_container(s, *s->p == '{');
+        break;
+    case '"':
+        rc = scan_text(s);
+        break;
+    case 't':
+        rc = scan_word(s, VD_LIT("true"));
+        break;
+    case 'f':
+        rc = scan_word(s, VD_LIT("false"));
+        break;
+    case 'n':
+        rc = scan_word(s, VD_LIT("null"));
+        break;
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9':
+        rc = scan_number(s);
+        break;
+    case ']':
+    case '}':
+    case ',':
+        return refuse(s, s->p, "a value is missing here");
+    case '\'':
+        return refuse(s, s->p, "strings are written in double quotes");
+    case '/':
+        return refuse(s, s->p, "JSON has no comments");
+    default:
+        return refuse(s, s->p, "not a value");
+    }
+    s->node++;
+    return rc;
+}
+
+static enum vd_code scan_member(struct scan *s, struct frame *f)
+{
+    enum vd_code rc;
+
+    skip_blanks(s);
+    if (s->p == s->end || *s->p != '"')
+        return refuse(s, s->p, "a key in double quotes must stand here");
+    rc = scan_key(s, f);
+    if (rc != VD_OK)
+        return rc;
+    skip_blanks(s);
+    if (s->p == s->end || *s->p != ':')
+        return refuse(s, s->p, "a colon must follow the key");
+    s->p++;
+    return scan_value(s);
+}
+
+/* The next member or item of the innermost container, or its end. */
+static enum vd_code scan_step(struct scan *s)
+{
+    struct frame *f = &s->frames[s->depth - 1];
+
+    skip_blanks(s);
+    if (s->p < s->end && *s->p == (f->object ? '}' : ']')) {
+        s->p++;
+        s->depth--;
+        return f->object ? close_object(s, f) : VD_OK;
+    }
+    if (f->started) {
+        if (s->p == s->end || *s->p != ',')
+            return refuse(s, s->p,
+                          f->object ? "a comma or } must stand here"
+                                    : "a comma or ] must stand here");
+        s->p++;
+    }
+    f->started = true;
+    return f->object ? scan_member(s, f) : scan_value(s);
+}
+
+static enum vd_code scan_document(struct scan *s)
+{
+    enum vd_code rc;
+
+    if (s->end - s->p >= 3 && memcmp(s->p, "\xEF\xBB\xBF", 3) == 0)
+        return refuse(s, s->p, "the text starts with a byte order mark: remove it");
+    rc = scan_value(s);
+    while (rc == VD_OK && s->depth > 0)
+        rc = scan_step(s);
+    if (rc != VD_OK)
+        return rc;
+    skip_blanks(s);
+    return s->p == s->end ? VD_OK : refuse(s, s->p, "something follows the value");
+}
+
+enum vd_code vd_json_scan(struct vd_span text, struct vd_json_notes *notes, struct vd_err *err)
+{
+    struct scan s = {.notes = notes, .err = err};
+    enum vd_code rc;
+
+    if (text.len > VD_JSON_MAX_BYTES)
+        return vd_err_set(err, VD_E_LIMIT, false, "the text is longer than %u bytes",
+                          VD_JSON_MAX_BYTES);
+    s.start = s.p = text.ptr == NULL ? "" : text.ptr;
+    s.end = s.start + text.len;
+    vd_arena_init(&s.decoded, text.len * 20 + 1024); /* a decoded key of 2 bytes takes up to 32 */
+    rc = scan_document(&s);
+    vd_arena_fini(&s.decoded);
+    (void)vd_free(s.keys);
+    return rc;
+}
+
+enum vd_code vd_json_check(struct vd_span text, struct vd_err *err)
+{
+    return vd_json_scan(text, NULL, err);
+}
