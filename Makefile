@@ -55,9 +55,73 @@ $(BUILD)/verdict: $(OUT)/verdict
 $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(LIB)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(ALL_LDLIBS)
 
+$(OUT)/tests/support/%: $(OUT)/tests/support/%.o $(LIB)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(LIB)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+SUPPORT := $(patsubst %.c,$(OUT)/%,$(wildcard tests/support/*.c))
+BENCHES := $(patsubst %.c,$(OUT)/%,$(wildcard tests/bench/*.c))
+
 .PHONY: unit
 unit: $(UNIT:%=$(OUT)/tests/unit/test_%) ## build and run the unit tests; UNIT="a b" for some, SAN=asan for sanitizers
 	@set -e; for t in $^; do $$t; done
+
+.PHONY: support
+support: $(SUPPORT) ## build the helper programs of the tests
+
+.PHONY: test
+test: ## install what is missing, build, run every test
+	@tests/support/install.sh test
+	@$(MAKE) --no-print-directory all support $(UNITS:%=$(OUT)/tests/unit/test_%)
+	@tests/support/run-tests.sh $(OUT)
+
+.PHONY: demo
+demo: ## install what is missing, build, and run the demo
+	@tests/support/install.sh build
+	@$(MAKE) --no-print-directory all
+	@$(BUILD)/verdict demo $(DEMO_ARGS)
+
+.PHONY: bench
+bench: all $(BENCHES) ## build and run the benchmarks
+	@set -e; for b in $(BENCHES); do $$b; done
+
+.PHONY: fuzz fuzz-short
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ    ?= $(FUZZERS)
+SECONDS ?= 60
+$(OUT)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(SRC)
+	@mkdir -p $(@D)
+	clang $(filter-out -MMD -MP -fPIE,$(ALL_CFLAGS)) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	    -o $@ $< $(SRC) $(ALL_LDLIBS)
+fuzz: $(FUZZ:%=$(OUT)/tests/fuzz/fuzz_%) ## run the fuzz targets with clang's libFuzzer, SECONDS=60 each; FUZZ="cel json" for some
+	@set -e; for f in $(FUZZ); do mkdir -p $(OUT)/corpus/$$f; \
+	    $(OUT)/tests/fuzz/fuzz_$$f -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \
+	    $$(test -f tests/fuzz/$$f.dict && echo -dict=tests/fuzz/$$f.dict) -artifact_prefix=$(OUT)/corpus/ \
+	    $(OUT)/corpus/$$f $$(test -d tests/fuzz/corpus/$$f && echo tests/fuzz/corpus/$$f); echo "fuzz $$f: clean for $(SECONDS) s"; done
+fuzz-short: ## the fuzz targets for a few seconds each, as CI runs them
+	@$(MAKE) --no-print-directory fuzz SECONDS=$(if $(filter undefined default,$(origin SECONDS)),15,$(SECONDS))
+
+FORMATTED = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+.PHONY: format format-check lint check-deps
+format: ## lay out the C sources with clang-format
+	@clang-format -i $(FORMATTED)
+format-check: ## fail when a C source is not laid out
+	@clang-format --dry-run -Werror $(FORMATTED) && echo "format-check: clean"
+lint: ## banned functions and cppcheck
+	@tests/support/lint.sh
+check-deps: ## who may include whom; every header compiles alone
+	@tests/support/check-deps.sh
+
+.PHONY: clean
+clean: ## remove the build folder
+	rm -rf $(BUILD)
+
+.PHONY: help
+help: ## this list
+	@echo "usage: make TARGET   (variables: SAN=asan|tsan, CC=clang, WERROR=1, BUILD=DIR)"; echo
+	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 -include $(OBJ:.o=.d) $(OUT)/worker/main.d
 .SECONDARY:

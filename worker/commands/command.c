@@ -81,7 +81,7 @@ static int take_option(struct vd_args *args, int argc, char **argv, int *i)
     return EX_OK;
 }
 
-int vd_command_run(const struct vd_command *command, int argc, char **argv)
+int vd_command_main(const struct vd_command *command, int argc, char **argv)
 {
     struct vd_args args = {.command = command};
     bool only_operands = false;

@@ -32,7 +32,7 @@ struct vd_command {
 };
 
 /* Parse argv (argv[0] is the command's name), print help or a usage error where due, or run. Returns the exit status. */
-int vd_command_run(const struct vd_command *command, int argc, char **argv);
+int vd_command_main(const struct vd_command *command, int argc, char **argv);
 
 bool vd_args_has(const struct vd_args *args, const char *option);
 /* Argument of an option (the last one given), or fallback. */
@@ -44,8 +44,5 @@ const char *vd_args_operand(const struct vd_args *args, size_t i); /* NULL past 
 /* A whole number in [min,max], else prints a usage error and returns false. Absent: *ret = fallback. */
 bool vd_args_u64(const struct vd_args *args, const char *option, unsigned long long min,
                  unsigned long long max, unsigned long long fallback, unsigned long long *ret);
-
-/* All subcommands, NULL-terminated; defined in main.c. */
-extern const struct vd_command *const vd_commands[];
 
 #endif

@@ -1,0 +1,53 @@
+/* main.c - argv to a subcommand, its result to an exit status.
+ *
+ * Thread:   main thread.
+ * Rules:    nothing else in the program calls exit(); a command returns its status (sysexits(3)).
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "commands/commands.h"
+
+/* In the order that --help shows them. */
+static const struct vd_command *const commands[] = {
+    NULL,
+};
+
+static void print_help(FILE *out)
+{
+    fprintf(out,
+            "verdict %s - a Kafka worker that lets a language model reason inside limits\n\n"
+            "usage: verdict COMMAND [ARGUMENTS]\n\ncommands:\n",
+            VD_VERSION);
+    for (size_t i = 0; commands[i] != NULL; i++)
+        fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(
+        out,
+        "\n`verdict COMMAND --help` explains one, with an example. Start with `verdict demo`.\n");
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+
+    /* A peer or a reader of our output that goes away is an error code, not a death. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_help(stdout);
+        return EX_OK;
+    }
+    if (strcmp(name, "--version") == 0) {
+        printf("verdict %s\n", VD_VERSION);
+        return EX_OK;
+    }
+    for (size_t i = 0; commands[i] != NULL; i++)
+        if (strcmp(name, commands[i]->name) == 0)
+            return vd_command_main(commands[i], argc - 1, argv + 1);
+    if (name[0] == '\0')
+        print_help(stderr);
+    else
+        fprintf(stderr, "verdict: no command \"%.40s\" (see `verdict --help`)\n", name);
+    return EX_USAGE;
+}
