@@ -1,0 +1,149 @@
+/* reason/reason.h - one job from its facts to its outcome: shortcut, model, judge, repair, fallback, escalation. Without I/O.
+ *
+ * Why:      the pipeline drives it with real models, `verdict test` and `verdict decide` with a list of answers; both run the same code,
+ *           so what a case shows is what production does.
+ * Thread:   one owner at a time.
+ * Owns:     messages, outcome and record live until vd_reason_free(); the facts are borrowed and must outlive it.
+ *
+ *       vd_reason_new()
+ *            |  early escalate rule, shortcut, or no budget: straight to DONE
+ *            v
+ *          ASK --vd_reason_answer()--> judged --> ASK again (repair, next try) or DONE
+ *           |
+ *           +--vd_reason_stop()------> fallback --> DONE
+ *
+ * Errors:   a vd_code only for memory and the job's own limits; whatever a model says leads to an outcome.
+ * Invariants:
+ *   I1 at most budget.max_model_calls ASK states, at most budget.max_repairs of them after a refused or unreadable answer.
+ *   I2 the outcome's action and params passed vd_judge(), or the status is VD_ESCALATED.
+ *   I3 the same facts, marker key and answers give the same messages and outcome.
+ */
+#ifndef VD_REASON_REASON_H
+#define VD_REASON_REASON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "json/json.h"
+#include "policy/facts.h"
+#include "policy/judge.h"
+#include "policy/prompt.h"
+
+struct vd_reason;
+
+enum vd_reason_state { VD_REASON_ASK, VD_REASON_DONE };
+
+/* What a call to a model did. */
+enum vd_answer_kind {
+    VD_ANSWER_TEXT, /* a normal stop: text is the answer (a proposal tool's arguments count as text) */
+    VD_ANSWER_TOOL,    /* it called a tool that was not declared; text is the tool's name */
+    VD_ANSWER_CUT,     /* stopped by length: not a decision */
+    VD_ANSWER_REFUSED, /* refusal or content filter: not a decision */
+    VD_ANSWER_EMPTY,   /* no choice, no content */
+};
+
+struct vd_answer {
+    enum vd_answer_kind kind;
+    struct vd_span text; /* borrowed during the call; any bytes */
+    const char *model;   /* borrowed during the call; NULL: unknown */
+    const char *provider;
+    int64_t input_tokens, output_tokens;
+    int64_t cost_microusd;
+    int64_t model_ms;
+    bool from_journal; /* received before; costs nothing now */
+};
+
+/* Why no answer will come. Each becomes the outcome's degraded_reason, by vd_stop_name(). */
+enum vd_stop {
+    VD_STOP_DEADLINE,
+    VD_STOP_MODEL_UNAVAILABLE, /* every model of the list failed */
+    VD_STOP_QUOTA,
+    VD_STOP_KILL_SWITCH,
+    VD_STOP_STALE,    /* input.on_stale = "fallback" */
+    VD_STOP_OVERFLOW, /* input.on_overflow = "fallback" */
+    VD_STOP_SHUTDOWN,
+};
+const char *vd_stop_name(enum vd_stop stop); /* "deadline", "model_unavailable", ... */
+
+enum vd_status { VD_DECIDED, VD_FALLBACK, VD_ESCALATED };
+const char *vd_status_name(enum vd_status status); /* "decided" "fallback" "escalated" */
+enum vd_decided_by { VD_BY_NONE, VD_BY_MODEL, VD_BY_SHORTCUT, VD_BY_FALLBACK };
+const char *vd_decided_by_name(enum vd_decided_by by); /* NULL for VD_BY_NONE */
+
+struct vd_usage {
+    const char *model; /* of the last answer; NULL: none */
+    const char *provider;
+    int64_t model_calls, tool_calls, repairs;
+    int64_t input_tokens, output_tokens;
+    int64_t cost_microusd;
+    int64_t model_ms;
+    int64_t journal_hits;
+};
+
+struct vd_outcome {
+    enum vd_status status;
+    enum vd_decided_by decided_by;  /* ESCALATED: who proposed what was escalated */
+    const struct vd_action *action; /* NULL: none (escalated before or without a valid proposal) */
+    const cJSON *params;            /* NULL: none */
+    const struct vd_rule_result *rules; /* of the proposal the outcome rests on */
+    size_t rule_count;
+    const char *degraded_reason; /* a word from a closed set, NULL for a plain decision */
+    const char *reason_text;     /* for people: which rule, which escalation, its why; NULL: none */
+    const char *source;          /* name of the shortcut or escalate rule; NULL: none */
+    bool has_confidence;
+    double confidence;
+    struct vd_span rationale; /* cleaned; ptr NULL: none */
+    const cJSON *evidence;    /* array of strings; NULL: none */
+    struct vd_usage usage;
+};
+
+struct vd_reason_start {
+    struct vd_facts *facts;     /* complete */
+    struct vd_span decision_id; /* seed of the markers; borrowed during vd_reason_new() */
+    struct vd_span marker_key;  /* secret of this installation; the same */
+    struct vd_span redact_key;  /* the same */
+};
+
+/* What to ask now. Borrowed until the next answer or stop. */
+struct vd_ask {
+    const struct vd_message *messages;
+    size_t message_count;
+    unsigned step;             /* 1, 2, ...: the journal's step */
+    int64_t max_output_tokens; /* what is left of the budget; 0: unbounded */
+    size_t input_bytes;        /* measured before it is sent */
+    int64_t input_tokens_estimate;
+};
+
+enum vd_code vd_reason_new(const struct vd_reason_start *start, struct vd_reason **ret_reason,
+                           struct vd_err *err) VD_MUST_CHECK;
+void *vd_reason_free(struct vd_reason *reason); /* NULL-safe; returns NULL */
+enum vd_reason_state vd_reason_state(const struct vd_reason *reason);
+
+/* ASK only. */
+const struct vd_ask *vd_reason_ask(const struct vd_reason *reason);
+/* Proposal schema for the ask in the form that the chosen model takes; made once for each form, borrowed until free. */
+enum vd_code vd_reason_schema(struct vd_reason *reason, enum vd_schema_form form,
+                              const cJSON **ret_schema, struct vd_err *err) VD_MUST_CHECK;
+enum vd_code vd_reason_answer(struct vd_reason *reason, const struct vd_answer *answer,
+                              struct vd_err *err) VD_MUST_CHECK;
+/* In either state; in DONE it changes nothing. */
+enum vd_code vd_reason_stop(struct vd_reason *reason, enum vd_stop stop,
+                            struct vd_err *err) VD_MUST_CHECK;
+/* Straight to a person (input.on_stale = "review", ...): ESCALATED without action; why is kept as reason_text. */
+enum vd_code vd_reason_review(struct vd_reason *reason, const char *degraded_reason,
+                              const char *why, struct vd_err *err) VD_MUST_CHECK;
+/* Call before the first vd_reason_ask() where stop or review is already known: vd_reason_new() asks no model by itself. */
+
+/* DONE only. Borrowed until vd_reason_free(). */
+const struct vd_outcome *vd_reason_outcome(const struct vd_reason *reason);
+
+/* Everything that happened, for the audit record: {"shown", "cuts", "redacted", "steps": [{"step", "messages", "answer", "kind",
+ * "judged", "rules", "usage"}], "shortcuts", "escalates"}. Texts are redacted for the audit. Owned by the caller. */
+enum vd_code vd_reason_record(const struct vd_reason *reason, cJSON **ret_record,
+                              struct vd_err *err) VD_MUST_CHECK;
+
+/* Rules as the decision record has them: [{"id","verdict","headroom"}]. NULL when memory is out. */
+cJSON *vd_rules_to_json(const struct vd_rule_result *rules, size_t count);
+
+#endif
