@@ -15,6 +15,19 @@
     (2 * VD_JSON_MAX_DEPTH) /* trees that the program builds around parsed ones; writers recurse */
 #define VD_JSON_MAX_BYTES (64u << 20) /* files given to the command line tools */
 
+/* -- schema ------------------------------------------------------------------------------------------------------ */
+#define VD_SCHEMA_MAX_COMPILED_BYTES                                                               \
+    (32u << 20) /* the largest published event schemas take under 1 MB once compiled */
+#define VD_SCHEMA_MAX_DOCUMENTS 256 /* that one schema may pull in: a chain of $ref must end */
+#define VD_SCHEMA_MAX_DEPTH                                                                        \
+    1024 /* nested evaluations: 16 for each level that JSON may nest; a $ref cycle ends here */
+#define VD_SCHEMA_MAX_STEPS                                                                        \
+    4000000 /* about 100 ms; one order takes under 1,000, 1 MB of small items under 2,000,000 */
+#define VD_SCHEMA_MAX_PATTERN_BYTES 4096 /* a longer regular expression is generated or hostile */
+#define VD_SCHEMA_MAX_MATCH_STEPS                                                                  \
+    500000 /* inside one match of one pattern, about 10 ms: more is catastrophic backtracking */
+#define VD_SCHEMA_MATCH_HEAP_KIB 4096 /* backtracking memory of one match */
+
 /* -- events ------------------------------------------------------------------------------------------------------ */
 #define VD_EVENT_MAX_BYTES                                                                         \
     (1u << 20)                  /* Kafka's own default message.max.bytes; larger is a dead letter */
@@ -34,9 +47,53 @@
 
 /* -- cel --------------------------------------------------------------------------------------------------------- */
 #define VD_CEL_MAX_SOURCE_BYTES                                                                    \
-    16384                   /* a rule that needs more is a missing feature of the language */
-#define VD_CEL_MAX_DEPTH 64 /* nesting of the syntax tree; the evaluator recurses this deep */
+    16384 /* a rule that needs more is a missing feature of the language */
+#define VD_CEL_MAX_DEPTH                                                                           \
+    64 /* nesting of brackets, calls and conditionals; the parser recurses this deep */
+#define VD_CEL_MAX_HEIGHT                                                                          \
+    256 /* a chain such as a + b + c is as high as it is long; the evaluator recurses this deep */
+#define VD_CEL_MAX_LOCALS                                                                          \
+    32 /* macro variables in scope at once; they live on the evaluator's stack, 24 bytes each */
+#define VD_CEL_MAX_NAMES     1024 /* variables of one environment: a policy declares under 50 */
+#define VD_CEL_MAX_NAME_LEN  256  /* a qualified name; longer is no name */
+#define VD_CEL_PROGRAM_BYTES (4u << 20) /* tree of the largest source, about 130 bytes a node */
 #define VD_CEL_MAX_STEPS                                                                           \
     1000000 /* about 20 ms of evaluation: a rule over one event needs under 1,000 */
+#define VD_CEL_FOLD_STEPS                                                                          \
+    1000 /* constant folding at compile time; a larger constant is left to eval */
+#define VD_CEL_MAX_PATTERN_BYTES  1024 /* a regular expression; bounds PCRE2's compile time */
+#define VD_CEL_MAX_PATTERN_REPEAT 1000 /* RE2's own bound for {n,m} */
+#define VD_CEL_MATCH_HEAP_KIB     1024 /* PCRE2's backtracking memory for one match */
+#define VD_CEL_MAX_EQUAL_DEPTH    512  /* equality, format and JSON recurse into values this deep */
+#define VD_CEL_MAX_ZONE_BYTES     65536 /* the largest file of the tz database is under 4 KB */
+#define VD_CEL_ZONE_STEPS         5000 /* reading a zone by a name that is not constant opens a file */
+
+/* -- redis ------------------------------------------------------------------------------------------------------- */
+#define VD_REDIS_REPLY_MAX_BYTES                                                                   \
+    (1u << 20) /* replies of one pipeline, unless it says otherwise: as large as an event */
+#define VD_REDIS_SOCKET_MAX_BYTES                                                                  \
+    (16u << 20) /* one value still being received; a larger one costs the connection */
+#define VD_REDIS_MAX_ARGC      1024 /* words of one command: a script call with hundreds of limits */
+#define VD_REDIS_MAX_PIPELINE  64   /* commands of one pipeline: a policy's context reads */
+#define VD_REDIS_MAX_PIPELINES 65536       /* in flight and waiting: ten times the most jobs */
+#define VD_REDIS_MAX_BYTES     (64u << 20) /* commands waiting for the connection */
+#define VD_CONTEXT_MAX_ITEMS   1024        /* elements of a list or range that a policy may read */
+
+/* -- http -------------------------------------------------------------------------------------------------------- */
+#define VD_HTTP_HEADER_MAX_BYTES (64u << 10) /* response headers; real ones are under 4 KiB */
+#define VD_HTTP_HEADER_KEPT      256         /* one header value: ids and dates are far shorter */
+#define VD_HTTP_BODY_MAX_BYTES   (1u << 20)
+#define VD_HTTP_SHARD_MAX                                                                          \
+    250 /* requests on one multi handle: libcurl's cost grows with them (measured: 47 us at 100, 132 us at 5,000) */
+#define VD_HTTP_MAX_IN_FLIGHT 16384 /* 16 kB each */
+#define VD_HTTP_URL_MAX_BYTES 4096
+
+/* -- models ------------------------------------------------------------------------------------------------------ */
+#define VD_MODEL_RESPONSE_MAX_BYTES (1u << 20) /* 8,192 output tokens are about 32 KiB */
+#define VD_MODEL_REQUEST_MAX_BYTES  (4u << 20) /* a million tokens' worth of prompt */
+#define VD_MODEL_MAX_TOOL_CALLS     16         /* in one answer; more is a broken model */
+#define VD_MODEL_KEY_MAX_BYTES      4096
+#define VD_MODEL_EXTRACT_MAX_TRIES                                                                 \
+    32 /* places in a prose answer where JSON is looked for: bounds the scan at tries times length */
 
 #endif
