@@ -96,4 +96,38 @@
 #define VD_MODEL_EXTRACT_MAX_TRIES                                                                 \
     32 /* places in a prose answer where JSON is looked for: bounds the scan at tries times length */
 
+/* -- settings and policies ---------------------------------------------------------------------------------------- */
+#define VD_CONF_MAX_BYTES         (1u << 20) /* a settings or policy file with all it includes */
+#define VD_CONF_MAX_DEPTH         32 /* groups and lists in each other; walkers recurse this deep */
+#define VD_CONF_MAX_INCLUDES      16 /* files that one file may include, and the depth of includes */
+#define VD_CONF_ARENA_MAX_BYTES   (32u << 20) /* the tree of the largest file */
+#define VD_DIAG_MAX               200 /* nobody corrects more in one go; the rest is counted */
+#define VD_POLICY_ARENA_MAX_BYTES (32u << 20) /* one loaded policy with prompt and schemas */
+#define VD_POLICY_MAX_NAMES                                                                        \
+    200 /* contexts, lets, actions, rules of one action, params: each list */
+#define VD_POLICY_MAX_FILES    1000 /* files of a policies folder */
+#define VD_POLICY_FOLDER_DEPTH 8    /* folders in each other: a link loop must end */
+#define VD_PARAM_MAX_DEPTH     8 /* arrays and objects in each other; the judge recurses this deep */
+#define VD_PARAM_MAX_ITEMS                                                                         \
+    1000 /* items of an array without max_items: what one decision may carry */
+#define VD_PARAM_MAX_STRING 4096 /* characters of a string param without max_len */
+#define VD_CHOICES_MAX      1000 /* `from` and `enum`: OpenAI's strict mode takes 1,000 enum values */
+#define VD_PROMPT_FILE_MAX_BYTES                                                                   \
+    (256u << 10)                       /* prompt text; more does not fit a model's attention */
+#define VD_PROMPT_MAX_DATA (64u << 10) /* facts shown to the model, as JSON: about 20,000 tokens */
+#define VD_PROMPT_MAX_STRING                                                                       \
+    4096                        /* one shown string: a buyer's essay must not crowd out the facts */
+#define VD_PROMPT_MAX_ITEMS 200 /* one shown array */
+#define VD_PROMPT_BYTES_PER_TOKEN                                                                  \
+    3 /* estimate for budgets, low on purpose: English has 4, JSON about 3 */
+#define VD_SHOW_MAX_NODES                                                                          \
+    100000 /* nodes that the paths of `show` and `redact` may touch in one event */
+#define VD_ANSWER_MAX_BYTES    (64u << 10) /* a proposal is under 2 KiB */
+#define VD_RATIONALE_MAX_CHARS 500         /* records.md; a longer one is cut */
+#define VD_EVIDENCE_MAX        64          /* pointers a proposal may cite */
+#define VD_REASON_MAX_CALLS    20          /* budget.max_model_calls at most: a loop must end */
+#define VD_REASON_MAX_STEPS_CEL                                                                    \
+    5000000                  /* all evaluations of one job together: five of the largest */
+#define VD_REDACT_MIN_TEXT 4 /* shorter values are everywhere in any text */
+
 #endif
