@@ -79,7 +79,7 @@ size_t vd_ledger_open(const struct vd_ledger *ledger); /* delivered, staged ones
 uint32_t
 vd_ledger_span(const struct vd_ledger *ledger); /* offsets from base to the highest delivered one */
 bool vd_ledger_finished(const struct vd_ledger *ledger, int64_t offset);
-/* Would encode() say something else than at the last vd_ledger_mark_committed()? */
+/* Is there something finished that the last committed map does not say? */
 bool vd_ledger_dirty(const struct vd_ledger *ledger);
 
 /* Partitions the topic had when the group first read it. A partition at or above this number that has no commit is new and is
@@ -88,7 +88,7 @@ void vd_ledger_set_partitions(struct vd_ledger *ledger, uint32_t count);
 uint32_t vd_ledger_partitions(const struct vd_ledger *ledger);
 
 /* The map with the staged offsets as finished, NUL-terminated; *ret_base is the offset to commit with it. Returns the length. */
-size_t vd_ledger_encode(const struct vd_ledger *ledger, char text[VD_LEDGER_TEXT_SIZE],
+size_t vd_ledger_encode(struct vd_ledger *ledger, char text[VD_LEDGER_TEXT_SIZE],
                         int64_t *ret_base);
 /* Map of a group that has finished everything below base and nothing above. */
 size_t vd_ledger_encode_plain(int64_t base, uint32_t partitions, char text[VD_LEDGER_TEXT_SIZE]);
