@@ -72,8 +72,10 @@ void *vd_arena_alloc(struct vd_arena *a, size_t size)
     struct vd_arena_block *block = a->head;
     void *p;
 
-    if (size > a->max || a->used > a->max - size)
+    if (size > a->max || a->used > a->max - size) {
+        a->capped = true;
         return NULL;
+    }
     size = size == 0 ? ALIGN : (size + ALIGN - 1) / ALIGN * ALIGN;
     if (block == NULL || block->size - block->used < size)
         block = push_block(a, size);

@@ -10,6 +10,7 @@
 #ifndef VD_BASE_ARENA_H
 #define VD_BASE_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct vd_arena {
     struct vd_arena_block *head; /* newest block; blocks are linked to older ones */
     size_t used;                 /* bytes handed out, padding included */
     size_t max;
+    bool capped; /* the cap refused an allocation: too much was asked, memory is not out */
 };
 
 /* A point to rewind to: scratch memory for one evaluation. */

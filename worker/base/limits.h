@@ -41,9 +41,33 @@
 #define VD_JOB_ARENA_MAX_BYTES (16u << 20) /* one job's memory; 16 times the largest event */
 #define VD_HOPS_MAX            8           /* decision topics feeding policies: a loop must end */
 
+/* -- records ----------------------------------------------------------------------------------------------------- */
+#define VD_DECISION_MAX_BYTES                                                                      \
+    (1u << 20) /* Kafka's default max.message.bytes; params and rules are bounded far below */
+#define VD_AUDIT_MAX_BYTES                                                                         \
+    (8u << 20) /* one part of an audit record before it is fitted to its topic */
+
+/* -- model requests ---------------------------------------------------------------------------------------------- */
+#define VD_PROPOSAL_SCHEMA_MAX_BYTES                                                               \
+    (256u << 10) /* a `from` list of thousands does not belong in a prompt */
+#define VD_OUTPUT_TOKENS_DEFAULT                                                                   \
+    1024 /* a proposal needs under 300; reasoning models add their own */
+
 /* -- ledger ------------------------------------------------------------------------------------------------------ */
 #define VD_LEDGER_MAX_SPAN                                                                         \
     16384 /* 2,048 bytes of bits, about 2,760 base64 chars: fits the broker's 4,096 */
+
+/* -- kafka ------------------------------------------------------------------------------------------------------- */
+#define VD_KAFKA_PROPERTY_MAX_BYTES                                                                \
+    65536 /* a `_file` property: a key with its certificate chain needs under 16 KiB */
+#define VD_KAFKA_MESSAGE_MAX_BYTES                                                                 \
+    (64u << 20) /* one produced record; the topic's own max.message.bytes is below it */
+#define VD_KAFKA_TRANSACTION_MAX_OUTCOMES                                                          \
+    5000 /* a backlog goes out in several transactions, each well below its time-out */
+#define VD_KAFKA_TRANSACTION_MAX_BYTES                                                             \
+    (16u << 20) /* of outputs in one transaction: they are copied into the producer's queue */
+#define VD_KAFKA_TRANSACTION_MAX_PARTITIONS                                                        \
+    180 /* maps of at most 2,784 bytes each: below 512 KiB in one offset commit request */
 
 /* -- cel --------------------------------------------------------------------------------------------------------- */
 #define VD_CEL_MAX_SOURCE_BYTES                                                                    \

@@ -1,0 +1,235 @@
+/* pipeline/ask.c - see ask.h. */
+#include "pipeline/ask.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "model/router.h"
+
+#define MAX_MESSAGES 32
+
+struct vd_ask_call {
+    struct vd_router *router;
+    struct vd_router_call *call;
+    struct vd_metrics *metrics;
+    const char *policy_id;
+    struct vd_model_message messages[MAX_MESSAGES];
+    struct vd_model_schema schema;
+    struct vd_buf texts[3]; /* of the schema's forms */
+    struct vd_model_request request;
+    vd_ask_fn *done;
+    void *arg;
+};
+
+static void free_call(struct vd_ask_call *c)
+{
+    for (size_t i = 0; i < 3; i++)
+        vd_buf_free(&c->texts[i]);
+    (void)vd_free(c);
+}
+
+/* -- the answer ------------------------------------------------------------------------------------------------------ */
+
+static void count_attempts(const struct vd_ask_call *c, const struct vd_router_result *r)
+{
+    for (size_t i = 0; i < r->attempt_count; i++) {
+        const struct vd_router_attempt *a = &r->attempts[i];
+        const char *model = vd_router_model(c->router, a->model)->name;
+
+        vd_metric_add(c->metrics, VD_M_MODEL_CALLS, model, vd_model_outcome_name(a->outcome), 1);
+        vd_metric_add(c->metrics, VD_M_TOKENS, model, "input", a->usage.input_tokens);
+        vd_metric_add(c->metrics, VD_M_TOKENS, model, "output", a->usage.output_tokens);
+        vd_metric_add(c->metrics, VD_M_COST, c->policy_id, model, a->cost_microusd);
+        if (a->total_us > 0)
+            vd_metric_observe_ms(c->metrics, VD_M_MODEL_TIME, model, a->total_us / 1000);
+    }
+    vd_metric_add(c->metrics, VD_M_WAIT, "concurrency", "", (uint64_t)r->queue_ms);
+    vd_metric_add(c->metrics, VD_M_WAIT, "model_quota", "", (uint64_t)r->retry_ms);
+}
+
+/* What the router's last attempt means to the reasoning. */
+static void translate(const struct vd_ask_call *c, const struct vd_router_result *r,
+                      struct vd_ask_result *out)
+{
+    const struct vd_model_conf *conf = vd_router_model(c->router, r->model_index);
+
+    out->calls = r->calls;
+    out->answer = (struct vd_answer){
+        .kind = VD_ANSWER_TEXT,
+        .text = r->model.answer,
+        .model = conf->name,
+        .provider = conf->provider,
+        .input_tokens = (int64_t)r->usage.input_tokens,
+        .output_tokens = (int64_t)r->usage.output_tokens,
+        .cost_microusd = (int64_t)r->cost_microusd,
+        .model_ms = r->model.total_us / 1000,
+    };
+    switch (r->model.outcome) {
+    case VD_MODEL_OK:
+        if (r->model.tool_call_count > 0) {
+            out->answer.kind = VD_ANSWER_TOOL;
+            out->answer.text = r->model.tool_calls[0].name;
+        }
+        break;
+    case VD_MODEL_LENGTH:
+        out->answer.kind = VD_ANSWER_CUT;
+        out->answer.text = r->model.raw;
+        break;
+    case VD_MODEL_REFUSED:
+    case VD_MODEL_CONTENT_FILTER:
+        out->answer.kind = VD_ANSWER_REFUSED;
+        out->answer.text = r->model.raw;
+        break;
+    case VD_MODEL_QUOTA:
+        out->stopped = true;
+        out->stop = VD_STOP_QUOTA;
+        break;
+    default:
+        out->stopped = true;
+        out->stop = VD_STOP_MODEL_UNAVAILABLE;
+        break;
+    }
+}
+
+static void on_done(void *arg, const struct vd_router_result *r)
+{
+    struct vd_ask_call *c = arg;
+    struct vd_ask_result result = {.stopped = false};
+
+    count_attempts(c, r);
+    translate(c, r, &result);
+    c->done(c->arg, &result);
+    free_call(c);
+}
+
+/* -- the request ------------------------------------------------------------------------------------------------------ */
+
+static enum vd_code set_messages(struct vd_ask_call *c, const struct vd_ask *ask,
+                                 struct vd_err *err)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < ask->message_count; i++) {
+        const struct vd_message *m = &ask->messages[i];
+
+        if (m->role == VD_ROLE_SYSTEM) {
+            c->request.system = m->text;
+            continue;
+        }
+        if (count == MAX_MESSAGES)
+            return vd_err_set(err, VD_E_LIMIT, false, "more than %d messages in one request",
+                              MAX_MESSAGES);
+        c->messages[count++] = (struct vd_model_message){
+            .role = m->role == VD_ROLE_ASSISTANT ? VD_MODEL_ASSISTANT : VD_MODEL_USER,
+            .text = m->text,
+        };
+    }
+    c->request.messages = c->messages;
+    c->request.message_count = count;
+    return VD_OK;
+}
+
+static enum vd_schema_form form_of(const struct vd_model_conf *conf)
+{
+    if (strcmp(conf->provider, "anthropic") == 0)
+        return VD_FORM_ANTHROPIC_TOOL;
+    return conf->schema_mode == VD_MODEL_SCHEMA_STRICT ? VD_FORM_OPENAI_STRICT : VD_FORM_FULL;
+}
+
+/* Only the forms that one of the models takes are made. */
+static enum vd_code set_schema(struct vd_ask_call *c, struct vd_reason *reason,
+                               const size_t *models, size_t count, struct vd_err *err)
+{
+    struct vd_span *const forms[3] = {&c->schema.full, &c->schema.strict, &c->schema.reduced};
+
+    c->schema.name = VD_LIT("proposal");
+    for (size_t i = 0; i < count; i++) {
+        enum vd_schema_form form = form_of(vd_router_model(c->router, models[i]));
+        const cJSON *tree;
+        enum vd_code rc;
+
+        if (forms[form]->len > 0)
+            continue;
+        rc = vd_reason_schema(reason, form, &tree, err);
+        if (rc == VD_OK && vd_json_write(&c->texts[form], tree) != VD_OK)
+            rc = vd_err_set(err, c->texts[form].failed, false,
+                            "proposal schema larger than %zu bytes", c->texts[form].max);
+        if (rc != VD_OK)
+            return rc;
+        *forms[form] = vd_buf_span(&c->texts[form]);
+    }
+    if (c->schema.full.len == 0)
+        c->schema.full = c->schema.strict.len > 0 ? c->schema.strict : c->schema.reduced;
+    c->request.schema = &c->schema;
+    return VD_OK;
+}
+
+/* Router indexes of the policy's models, or the settings' default. */
+static size_t choose_models(const struct vd_ask_request *request, size_t out[VD_ROUTER_MAX_MODELS])
+{
+    const struct vd_policy *policy = request->policy;
+    size_t count = 0;
+
+    for (size_t i = 0; i < policy->model_count && count < VD_ROUTER_MAX_MODELS; i++) {
+        int index = vd_router_find(request->router, vd_span_of(policy->models[i]));
+
+        if (index >= 0)
+            out[count++] = (size_t)index;
+    }
+    for (size_t i = 0; policy->model_count == 0 && i < request->default_model_count &&
+                       count < VD_ROUTER_MAX_MODELS;
+         i++)
+        out[count++] = request->default_models[i];
+    return count;
+}
+
+enum vd_code vd_ask_start(const struct vd_ask_request *request, vd_ask_fn *done, void *arg,
+                          struct vd_ask_call **ret_call, struct vd_err *err)
+{
+    const struct vd_ask *ask = vd_reason_ask(request->reason);
+    size_t models[VD_ROUTER_MAX_MODELS];
+    struct vd_router_request routed = {
+        .models = models,
+        .model_count = choose_models(request, models),
+        .deadline_mono_ms = request->deadline_mono_ms,
+        .max_calls = (uint32_t)request->calls_left,
+    };
+    struct vd_ask_call *c;
+    enum vd_code rc;
+
+    if (routed.model_count == 0)
+        return vd_err_set(err, VD_E_CONFIG, false, "no model for policy %s", request->policy->id);
+    c = vd_alloc(sizeof(*c));
+    if (c == NULL)
+        return vd_err_nomem(err, "model request");
+    c->router = request->router;
+    c->metrics = request->metrics;
+    c->policy_id = request->policy->id;
+    c->done = done;
+    c->arg = arg;
+    for (size_t i = 0; i < 3; i++)
+        vd_buf_init(&c->texts[i], VD_PROPOSAL_SCHEMA_MAX_BYTES);
+    c->request.temperature = 0;
+    c->request.max_output_tokens =
+        ask->max_output_tokens > 0 && ask->max_output_tokens < VD_OUTPUT_TOKENS_DEFAULT
+            ? (uint32_t)ask->max_output_tokens
+            : VD_OUTPUT_TOKENS_DEFAULT;
+    rc = set_messages(c, ask, err);
+    if (rc == VD_OK)
+        rc = set_schema(c, request->reason, models, routed.model_count, err);
+    routed.request = &c->request;
+    if (rc == VD_OK)
+        rc = vd_router_submit(request->router, &routed, on_done, c, &c->call, err);
+    if (rc != VD_OK) {
+        free_call(c);
+        return rc;
+    }
+    *ret_call = c;
+    return VD_OK;
+}
+
+void vd_ask_cancel(struct vd_ask_call *call)
+{
+    vd_router_cancel(call->call);
+}

@@ -1,0 +1,89 @@
+/* pipeline/job.h - one record, one policy, one outcome.
+ *
+ * Why:      the state machine that every decision goes through; the only place that turns what happened into an outcome.
+ * Thread:   loop thread.
+ * Owns:     its arena, facts, context trees and reasoning. Borrows the record, its event and the policy set until it is freed.
+ *
+ *   NEW --vd_job_match--> MATCHED --vd_job_admit--> WAITING (in its key's queue) --vd_job_start--> CONTEXT --> REASON --> SETTLED
+ *                            |            |                                                          |           |
+ *                            +------------+--------- dead letter ------------------------------------+-----------+--> SETTLED
+ *
+ * Invariants:
+ *   I1 services.settled is called exactly once for each started or dead-lettered job, unless it is canceled first.
+ *   I2 a settled job has outputs, or is a counted skip.
+ *   I3 nothing waits past the deadline, which runs from the record's fetch.
+ *   I4 a job that is canceled or freed while a callback is outstanding stays in memory, and silent, until that callback came.
+ */
+#ifndef VD_PIPELINE_JOB_H
+#define VD_PIPELINE_JOB_H
+
+#include <stdbool.h>
+
+#include "base/metrics.h"
+#include "kafka/kafka.h"
+#include "loop/loop.h"
+#include "pipeline/dead_letter.h"
+#include "pipeline/event.h"
+#include "pipeline/keys.h"
+#include "pipeline/topics.h"
+#include "policy/set.h"
+
+struct vd_job;
+struct vd_redis;
+struct vd_router;
+
+struct vd_job_services {
+    struct vd_loop *loop;
+    struct vd_redis
+        *redis; /* NULL: no Redis is configured; policies with contexts are refused at load */
+    struct vd_router *router; /* NULL: no model is configured: fallbacks decide */
+    struct vd_kafka *kafka;
+    struct vd_metrics *metrics;
+    const struct vd_pipeline_topics *topics;
+    const char *worker; /* this worker's name, in every decision */
+    const char *source; /* CloudEvents source of decisions */
+    struct vd_span marker_key, redact_key;
+    const size_t *default_models; /* router indexes for policies that name none */
+    size_t default_model_count;
+    uint32_t redis_timeout_ms;
+    bool stop_models; /* kill switch: fallbacks decide */
+    void (*settled)(void *arg, struct vd_job *job);
+    void (*fatal)(void *arg,
+                  const struct vd_err *err); /* out of memory where going on would lose something */
+    void *arg;
+};
+
+/* set is retained until the job is freed; policy is one of its policies. */
+enum vd_code vd_job_new(const struct vd_job_services *services, struct vd_record *rec,
+                        const struct vd_event *event, struct vd_policy_set *set,
+                        const struct vd_policy *policy, int64_t now_wall_ms,
+                        struct vd_job **ret_job, struct vd_err *err) VD_MUST_CHECK;
+/* NULL-safe. With callbacks outstanding the memory goes when they came (I4). */
+void *vd_job_free(struct vd_job *job);
+
+/* Does input.when match? An error makes the job SETTLED with a dead letter, and counts as a match. */
+bool vd_job_match(struct vd_job *job);
+/* Validate the event, look at its age, make the key. False: the job is SETTLED (dead letter or skip); settled() is not called. */
+bool vd_job_admit(struct vd_job *job);
+struct vd_span vd_job_key(const struct vd_job *job); /* after admit */
+/* Begin. overflow: too many were ahead of it; it is decided without a model. settled() comes now or later. */
+void vd_job_start(struct vd_job *job);
+/* Too many events of its key wait in front of it: decide it, in its turn, as input.on_overflow says. */
+void vd_job_overflow(struct vd_job *job);
+/* Stop everything; no settled() any more. */
+void vd_job_cancel(struct vd_job *job);
+
+bool vd_job_settled(const struct vd_job *job);
+/* After settling: what to publish, a list or NULL for a skip; the caller's. */
+struct vd_output *vd_job_take_outputs(struct vd_job *job);
+struct vd_key_entry *vd_job_key_entry(struct vd_job *job);
+const struct vd_policy *vd_job_policy(const struct vd_job *job);
+const char *
+vd_job_state_name(const struct vd_job *job); /* "key", "context", "model": what it waits for */
+
+/* Links of whoever owns the job. */
+struct vd_job *vd_job_next(const struct vd_job *job);
+void vd_job_set_next(struct vd_job *job, struct vd_job *next);
+struct vd_record *vd_job_record(const struct vd_job *job);
+
+#endif

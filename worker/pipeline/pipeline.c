@@ -1,0 +1,493 @@
+/* pipeline/pipeline.c - see pipeline.h. */
+#include "pipeline/pipeline.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "pipeline/dead_letter.h"
+#include "pipeline/keys.h"
+
+/* One record that is not settled. */
+struct work {
+    struct work *next, *prev; /* oldest first */
+    struct vd_pipeline *p;
+    struct vd_record *rec;
+    struct vd_arena arena; /* of the event */
+    struct vd_event event;
+    struct vd_job *jobs;
+    size_t job_count;
+    size_t open; /* jobs not settled, and one while jobs are still being made */
+};
+
+struct vd_pipeline {
+    struct vd_job_services services;
+    struct vd_pipeline_topic *topics;
+    size_t topic_count;
+    size_t max_in_flight, max_uncommitted;
+    void (*fatal)(void *arg, const struct vd_err *err);
+    void *arg;
+    struct vd_policy_set *set;
+    struct vd_keys *keys;
+    struct work *first, *last;
+    size_t in_flight, uncommitted;
+    uint64_t records, settled, committed, dropped;
+    struct vd_job **ready; /* came to the head of their key while a record was being settled */
+    size_t ready_count, ready_cap;
+    bool starting;
+};
+
+/* -- life ------------------------------------------------------------------------------------------------------------ */
+
+static void on_job_settled(void *arg, struct vd_job *job);
+static void on_key_ready(void *arg, void *job);
+
+static void on_fatal(void *arg, const struct vd_err *err)
+{
+    struct vd_pipeline *p = arg;
+
+    p->fatal(p->arg, err);
+}
+
+enum vd_code vd_pipeline_new(const struct vd_pipeline_conf *conf, struct vd_policy_set *set,
+                             struct vd_pipeline **ret_pipeline, struct vd_err *err)
+{
+    struct vd_pipeline *p = vd_alloc(sizeof(*p));
+
+    if (p == NULL)
+        return vd_err_nomem(err, "pipeline");
+    p->services = conf->services;
+    p->services.settled = on_job_settled;
+    p->services.fatal = on_fatal;
+    p->services.arg = p;
+    p->max_in_flight = conf->max_in_flight;
+    p->max_uncommitted = conf->max_uncommitted;
+    p->fatal = conf->fatal;
+    p->arg = conf->arg;
+    p->topic_count = conf->topic_count;
+    p->topics = vd_alloc_array(conf->topic_count, sizeof(*p->topics));
+    p->keys = vd_keys_new(on_key_ready, p);
+    p->set = vd_policy_set_retain(set);
+    if (p->topics == NULL || p->keys == NULL) {
+        (void)vd_pipeline_free(p);
+        return vd_err_nomem(err, "pipeline");
+    }
+    memcpy(p->topics, conf->topics, conf->topic_count * sizeof(*p->topics));
+    *ret_pipeline = p;
+    return VD_OK;
+}
+
+void *vd_pipeline_free(struct vd_pipeline *p)
+{
+    if (p == NULL)
+        return NULL;
+    assert(p->first == NULL);
+    (void)vd_keys_free(p->keys);
+    (void)vd_policy_set_release(p->set);
+    (void)vd_free(p->topics);
+    (void)vd_free(p->ready);
+    return vd_free(p);
+}
+
+void vd_pipeline_set_kafka(struct vd_pipeline *p, struct vd_kafka *kafka)
+{
+    p->services.kafka = kafka;
+}
+
+void vd_pipeline_set_policies(struct vd_pipeline *p, struct vd_policy_set *set)
+{
+    struct vd_policy_set *old = p->set;
+
+    p->set = vd_policy_set_retain(set);
+    (void)vd_policy_set_release(old);
+}
+
+void vd_pipeline_stop_models(struct vd_pipeline *p, bool stop)
+{
+    p->services.stop_models = stop;
+}
+
+/* -- work ------------------------------------------------------------------------------------------------------------- */
+
+static struct work *work_new(struct vd_pipeline *p, struct vd_record *rec)
+{
+    struct work *w = vd_alloc(sizeof(*w));
+
+    if (w == NULL)
+        return NULL;
+    w->p = p;
+    w->rec = rec;
+    w->open = 1;
+    vd_arena_init(&w->arena, VD_JOB_ARENA_MAX_BYTES);
+    w->prev = p->last;
+    if (p->last != NULL)
+        p->last->next = w;
+    else
+        p->first = w;
+    p->last = w;
+    rec->user = w;
+    p->in_flight++;
+    return w;
+}
+
+/* Jobs of w that were about to start will not. */
+static void forget_ready(struct vd_pipeline *p, const struct work *w)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < p->ready_count; i++)
+        if (vd_job_record(p->ready[i]) != w->rec)
+            p->ready[kept++] = p->ready[i];
+    p->ready_count = kept;
+}
+
+/* Free with all its jobs; those still in a key's queue leave it, and their successors may become ready. */
+static void work_free(struct work *w)
+{
+    struct vd_pipeline *p = w->p;
+
+    forget_ready(p, w);
+    if (w->prev != NULL)
+        w->prev->next = w->next;
+    else
+        p->first = w->next;
+    if (w->next != NULL)
+        w->next->prev = w->prev;
+    else
+        p->last = w->prev;
+    while (w->jobs != NULL) {
+        struct vd_job *job = w->jobs;
+
+        w->jobs = vd_job_next(job);
+        vd_keys_leave(p->keys, vd_job_key_entry(job));
+        (void)vd_job_free(job);
+    }
+    vd_event_fini(&w->event);
+    vd_arena_fini(&w->arena);
+    p->in_flight--;
+    w->rec->user = NULL;
+    (void)vd_free(w);
+}
+
+/* Jobs in the order of their policies: their outputs are published so. */
+static void add_job(struct work *w, struct vd_job *job)
+{
+    struct vd_job *last = w->jobs;
+
+    vd_job_set_next(job, NULL);
+    if (last == NULL) {
+        w->jobs = job;
+    } else {
+        while (vd_job_next(last) != NULL)
+            last = vd_job_next(last);
+        vd_job_set_next(last, job);
+    }
+    w->job_count++;
+}
+
+static void start_ready(struct vd_pipeline *p)
+{
+    if (p->starting)
+        return;
+    p->starting = true;
+    while (p->ready_count > 0) {
+        struct vd_job *job = p->ready[--p->ready_count];
+
+        vd_job_start(job); /* may settle it, and make more ready */
+    }
+    p->starting = false;
+}
+
+static void on_key_ready(void *arg, void *job)
+{
+    struct vd_pipeline *p = arg;
+
+    if (p->ready_count == p->ready_cap) {
+        size_t cap = p->ready_cap == 0 ? 64 : p->ready_cap * 2;
+        struct vd_job **grown = vd_realloc_array(p->ready, cap, sizeof(struct vd_job *));
+        struct vd_err err;
+
+        if (grown == NULL) {
+            (void)vd_err_nomem(&err, "key queue");
+            p->fatal(p->arg, &err);
+            return;
+        }
+        p->ready = grown;
+        p->ready_cap = cap;
+    }
+    p->ready[p->ready_count++] = job;
+}
+
+/* All jobs are done: hand everything to Kafka, then let the next jobs of these keys begin (I2). */
+static void settle(struct work *w, struct vd_output *extra)
+{
+    struct vd_pipeline *p = w->p;
+    struct vd_record *rec = w->rec;
+    struct vd_output *list = extra;
+    struct vd_output **end = &list;
+
+    while (*end != NULL)
+        end = &(*end)->next;
+    for (struct vd_job *job = w->jobs; job != NULL; job = vd_job_next(job)) {
+        *end = vd_job_take_outputs(job);
+        while (*end != NULL)
+            end = &(*end)->next;
+    }
+    p->uncommitted++;
+    p->settled++;
+    vd_kafka_settle(p->services.kafka, rec, list);
+    work_free(w);
+    start_ready(p);
+    vd_kafka_resume(p->services.kafka);
+}
+
+static void job_done(struct work *w)
+{
+    assert(w->open > 0);
+    if (--w->open == 0)
+        settle(w, NULL);
+}
+
+static void on_job_settled(void *arg, struct vd_job *job)
+{
+    (void)arg;
+    job_done(vd_job_record(job)->user);
+}
+
+static void skip(struct work *w, const char *reason)
+{
+    vd_metric_add(w->p->services.metrics, VD_M_SKIPPED, reason, "", 1);
+}
+
+/* -- records in ------------------------------------------------------------------------------------------------------- */
+
+static const struct vd_event_reader *reader_of(const struct vd_pipeline *p, const char *topic)
+{
+    for (size_t i = 0; i < p->topic_count; i++)
+        if (strcmp(p->topics[i].name, topic) == 0)
+            return p->topics[i].reader;
+    return NULL;
+}
+
+/* A record that no policy can be blamed for. */
+static struct vd_output *dead_letter(struct vd_pipeline *p, const struct vd_record *rec,
+                                     enum vd_stage stage, const char *reason)
+{
+    const char *topic = p->services.topics->dead_letter;
+    struct vd_dead_letter letter = {
+        .topic = topic,
+        .stage = stage,
+        .reason = reason,
+        .wall_ms = vd_wall_ms(),
+        .max_bytes = vd_kafka_max_record_bytes(p->services.kafka, topic),
+    };
+    struct vd_output *out = vd_dead_letter_new(rec, &letter);
+
+    vd_metric_add(p->services.metrics, VD_M_DEAD_LETTERS, vd_stage_name(stage), "", 1);
+    vd_log(VD_WARN, "event.dead_letter", VD_F_STR("stage", vd_stage_name(stage)),
+           VD_F_STR("topic", rec->topic), VD_F_INT("partition", rec->partition),
+           VD_F_INT("offset", rec->offset), VD_F_STR("reason", reason));
+    return out;
+}
+
+static void out_of_memory(struct vd_pipeline *p, const char *what)
+{
+    struct vd_err err;
+
+    (void)vd_err_nomem(&err, what);
+    p->fatal(p->arg, &err);
+}
+
+/* Put an admitted job into its key's queue. */
+static void enqueue(struct work *w, struct vd_job *job)
+{
+    struct vd_pipeline *p = w->p;
+    const struct vd_policy *policy = vd_job_policy(job);
+    struct vd_span id = vd_span_of(policy->id);
+    size_t ahead = 0;
+
+    if (vd_keys_enter(p->keys, vd_span_of(w->rec->topic), w->rec->partition, id, vd_job_key(job),
+                      vd_job_key_entry(job), &ahead) != VD_OK) {
+        out_of_memory(p, "key queue");
+        return;
+    }
+    if (vd_keys_moved(p->keys, id, vd_job_key(job), w->rec->partition))
+        vd_metric_add(p->services.metrics, VD_M_KEY_REPARTITION, w->rec->topic, "", 1);
+    if (ahead > (size_t)policy->max_queue_per_key)
+        vd_job_overflow(job);
+    w->open++;
+    if (ahead == 0)
+        on_key_ready(p, job);
+}
+
+/* One policy and one record: a job, or nothing. */
+static void try_policy(struct work *w, const struct vd_policy *policy, int64_t now_ms)
+{
+    struct vd_pipeline *p = w->p;
+    struct vd_job *job;
+    struct vd_err err;
+
+    if (policy->mode == VD_MODE_OFF || !vd_policy_reads(policy, vd_span_of(w->rec->topic)))
+        return;
+    if (vd_job_new(&p->services, w->rec, &w->event, p->set, policy, now_ms, &job, &err) != VD_OK) {
+        p->fatal(p->arg, &err);
+        return;
+    }
+    if (!vd_job_match(job)) {
+        (void)vd_job_free(job);
+        return;
+    }
+    add_job(w, job);
+    if (!vd_job_settled(job) && vd_job_admit(job))
+        enqueue(w, job);
+}
+
+static void on_record(void *arg, struct vd_record *rec)
+{
+    struct vd_pipeline *p = arg;
+    struct work *w = work_new(p, rec);
+    int64_t now_ms = vd_wall_ms();
+    struct vd_err err;
+
+    if (w == NULL) {
+        out_of_memory(p, "record");
+        return;
+    }
+    p->records++;
+    vd_metric_add(p->services.metrics, VD_M_EVENTS, rec->topic, "", 1);
+    if (rec->value.ptr == NULL) {
+        skip(w, "null_value");
+        settle(w, NULL);
+        return;
+    }
+    if (vd_event_read(reader_of(p, rec->topic), rec, &w->arena, &w->event, &err) != VD_OK) {
+        struct vd_output *letter =
+            err.code == VD_E_NOMEM ? NULL : dead_letter(p, rec, VD_STAGE_DECODE, err.msg);
+
+        if (letter == NULL)
+            out_of_memory(p, "event");
+        else
+            settle(w, letter);
+        return;
+    }
+    for (size_t i = 0; i < vd_policy_set_count(p->set); i++)
+        try_policy(w, vd_policy_set_get(p->set, i), now_ms);
+    if (w->job_count == 0)
+        skip(w, "no_policy");
+    job_done(w);
+    start_ready(p);
+}
+
+/* -- Kafka's other callbacks -------------------------------------------------------------------------------------------- */
+
+static size_t on_room(void *arg)
+{
+    struct vd_pipeline *p = arg;
+
+    if (p->in_flight >= p->max_in_flight || p->uncommitted >= p->max_uncommitted)
+        return 0;
+    return p->max_in_flight - p->in_flight;
+}
+
+static void on_revoked(void *arg, const char *topic, int32_t partition, int64_t epoch, bool lost)
+{
+    struct vd_pipeline *p = arg;
+    struct work *w = p->first;
+    size_t count = 0;
+
+    (void)lost;
+    p->starting = true; /* successors in the same partition go too: start none of them */
+    while (w != NULL) {
+        struct work *next = w->next;
+
+        if (w->rec->partition == partition && w->rec->epoch == epoch &&
+            strcmp(w->rec->topic, topic) == 0) {
+            work_free(w);
+            count++;
+        }
+        w = next;
+    }
+    p->starting = false;
+    vd_log(VD_INFO, "partition.revoked", VD_F_STR("topic", topic), VD_F_INT("partition", partition),
+           VD_F_INT("canceled", (int64_t)count), VD_F_STR("lost", lost ? "yes" : "no"));
+    start_ready(p);
+}
+
+static void on_committed(void *arg, struct vd_record *rec)
+{
+    struct vd_pipeline *p = arg;
+
+    (void)rec;
+    p->uncommitted--;
+    p->committed++;
+}
+
+static void on_dropped(void *arg, struct vd_record *rec)
+{
+    struct vd_pipeline *p = arg;
+
+    (void)rec;
+    p->uncommitted--;
+    p->dropped++;
+}
+
+static struct vd_output *on_minimal(void *arg, struct vd_record *rec, const char *why)
+{
+    struct vd_pipeline *p = arg;
+    struct vd_record bare = *rec;
+
+    /* The brokers keep refusing this record's outcome: its headers may be the cause. The source position finds it again. */
+    bare.header_count = 0;
+    bare.value = vd_span_sub(rec->value, 0, 1024);
+    return dead_letter(p, &bare, VD_STAGE_PUBLISH, why);
+}
+
+static void on_kafka_fatal(void *arg, const struct vd_err *err)
+{
+    struct vd_pipeline *p = arg;
+
+    p->fatal(p->arg, err);
+}
+
+struct vd_kafka_callbacks vd_pipeline_callbacks(void)
+{
+    return (struct vd_kafka_callbacks){
+        .room = on_room,
+        .record = on_record,
+        .revoked = on_revoked,
+        .committed = on_committed,
+        .dropped = on_dropped,
+        .minimal = on_minimal,
+        .fatal = on_kafka_fatal,
+    };
+}
+
+struct vd_pipeline_status vd_pipeline_status(const struct vd_pipeline *p)
+{
+    struct vd_pipeline_status s = {
+        .in_flight = p->in_flight,
+        .uncommitted = p->uncommitted,
+        .keys = vd_keys_count(p->keys),
+        .records = p->records,
+        .settled = p->settled,
+        .committed = p->committed,
+        .dropped = p->dropped,
+        .models_stopped = p->services.stop_models,
+    };
+
+    if (p->first != NULL)
+        s.oldest_age_ms = vd_mono_ms() - p->first->rec->fetched_mono_ms;
+    for (const struct work *w = p->first; w != NULL; w = w->next) {
+        for (struct vd_job *job = w->jobs; job != NULL; job = vd_job_next(job)) {
+            const char *state = vd_job_state_name(job);
+
+            s.waiting_key += strcmp(state, "key") == 0;
+            s.waiting_redis += strcmp(state, "redis") == 0;
+            s.waiting_model += strcmp(state, "model") == 0;
+        }
+    }
+    return s;
+}
