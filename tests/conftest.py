@@ -1,4 +1,4 @@
-"""What the integration tests share: one broker and one Redis for the whole run, fresh topics for each test.
+"""What the tests in Python share: one broker and one Redis for the whole run, fresh topics for each test.
 
 Without what the broker needs the tests that use it do not run, and the summary says so loudly;
 VERDICT_REQUIRE_KAFKA=1 (set by .ci/run) makes that a failure.
@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from support import broker as broker_module  # noqa: E402
 from support import paths, processes, redis_server  # noqa: E402
