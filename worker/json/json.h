@@ -41,6 +41,8 @@ void vd_json_init(void);
 
 /* Is text exactly one RFC 8259 value, in UTF-8 without BOM, without duplicate keys, at most VD_JSON_MAX_DEPTH deep? */
 enum vd_code vd_json_check(struct vd_span text, struct vd_err *err) VD_MUST_CHECK;
+/* The same, but keys may repeat, which RFC 8259 section 4 only advises against. For tools; the worker never trusts such a text. */
+enum vd_code vd_json_check_rfc8259(struct vd_span text, struct vd_err *err) VD_MUST_CHECK;
 
 /* The tree of text. *ret_tree is owned by the caller: vd_json_free(). A key that holds U+0000 is refused (VD_E_INPUT). */
 enum vd_code vd_json_parse(struct vd_span text, cJSON **ret_tree, struct vd_err *err) VD_MUST_CHECK;

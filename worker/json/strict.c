@@ -45,6 +45,7 @@ struct scan {
     struct vd_arena decoded;
     struct vd_json_notes *notes; /* may be NULL */
     uint32_t node;
+    bool keys_may_repeat;
     struct vd_err *err;
 };
 
@@ -336,6 +337,8 @@ static enum vd_code scan_key(struct scan *s, struct frame *f)
         return rc;
     if (lit.has_nul && s->notes != NULL)
         return refuse(s, s->start + key.at, "a key may not hold U+0000 here");
+    if (s->keys_may_repeat)
+        return VD_OK;
     key.ptr = lit.raw.ptr;
     key.len = lit.decoded_len;
     if (lit.escaped) {
@@ -564,24 +567,37 @@ static enum vd_code scan_document(struct scan *s)
     return s->p == s->end ? VD_OK : refuse(s, s->p, "something follows the value");
 }
 
-enum vd_code vd_json_scan(struct vd_span text, struct vd_json_notes *notes, struct vd_err *err)
+static enum vd_code scan_whole(struct scan *s, struct vd_span text)
 {
-    struct scan s = {.notes = notes, .err = err};
     enum vd_code rc;
 
     if (text.len > VD_JSON_MAX_BYTES)
-        return vd_err_set(err, VD_E_LIMIT, false, "the text is longer than %u bytes",
+        return vd_err_set(s->err, VD_E_LIMIT, false, "the text is longer than %u bytes",
                           VD_JSON_MAX_BYTES);
-    s.start = s.p = text.ptr == NULL ? "" : text.ptr;
-    s.end = s.start + text.len;
-    vd_arena_init(&s.decoded, text.len * 20 + 1024); /* a decoded key of 2 bytes takes up to 32 */
-    rc = scan_document(&s);
-    vd_arena_fini(&s.decoded);
-    (void)vd_free(s.keys);
+    s->start = s->p = text.ptr == NULL ? "" : text.ptr;
+    s->end = s->start + text.len;
+    vd_arena_init(&s->decoded, text.len * 20 + 1024); /* a decoded key of 2 bytes takes up to 32 */
+    rc = scan_document(s);
+    vd_arena_fini(&s->decoded);
+    s->keys = vd_free(s->keys);
     return rc;
+}
+
+enum vd_code vd_json_scan(struct vd_span text, struct vd_json_notes *notes, struct vd_err *err)
+{
+    struct scan s = {.notes = notes, .err = err};
+
+    return scan_whole(&s, text);
 }
 
 enum vd_code vd_json_check(struct vd_span text, struct vd_err *err)
 {
     return vd_json_scan(text, NULL, err);
+}
+
+enum vd_code vd_json_check_rfc8259(struct vd_span text, struct vd_err *err)
+{
+    struct scan s = {.keys_may_repeat = true, .err = err};
+
+    return scan_whole(&s, text);
 }
