@@ -238,8 +238,10 @@ static void settle(struct work *w, struct vd_output *extra)
     }
     p->uncommitted++;
     p->settled++;
-    vd_kafka_settle(p->services.kafka, rec, list);
     work_free(w);
+    rec->user =
+        (void *)(uintptr_t)vd_mono_ms(); /* from here on: since when it waits for its commit */
+    vd_kafka_settle(p->services.kafka, rec, list);
     start_ready(p);
     vd_kafka_resume(p->services.kafka);
 }
@@ -419,8 +421,9 @@ static void on_revoked(void *arg, const char *topic, int32_t partition, int64_t 
 static void on_committed(void *arg, struct vd_record *rec)
 {
     struct vd_pipeline *p = arg;
+    int64_t waited_ms = vd_mono_ms() - (int64_t)(uintptr_t)rec->user;
 
-    (void)rec;
+    vd_metric_add(p->services.metrics, VD_M_WAIT, "commit", "", (uint64_t)waited_ms);
     p->uncommitted--;
     p->committed++;
 }

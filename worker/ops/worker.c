@@ -1,0 +1,662 @@
+/* ops/worker.c - see worker.h. */
+#include "ops/worker.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "loop/loop.h"
+#include "model/router.h"
+#include "ops/admin.h"
+#include "ops/status.h"
+#include "pipeline/pipeline.h"
+#include "redis/client.h"
+
+#define TICK_MS          250
+#define REASON_EVERY_MS  10000 /* how often the log repeats why nothing moves */
+#define STOP_DEADLINE_MS 5000
+#define STATUS_MAX_BYTES (4u << 20)
+#define MAX_MODELS       64
+
+enum phase { STARTING, RUNNING, DRAINING, STOPPING, ENDED };
+
+struct vd_worker {
+    const struct vd_settings *settings;
+    struct vd_worker_options options;
+    struct vd_metrics *metrics;
+    struct vd_policy_set *policies;
+    struct vd_loop *loop;
+    struct vd_timer *tick;
+    struct vd_timer *drain_timer;
+    struct vd_wakeup *stop_wakeup;
+    struct vd_redis *redis;
+    struct vd_router *router;
+    struct vd_kafka *kafka;
+    struct vd_pipeline *pipeline;
+    struct vd_admin *admin;
+    struct vd_event_reader **readers;
+    struct vd_pipeline_topic *topics;
+    char **output_topics;
+    size_t output_topic_count;
+    size_t default_models[MAX_MODELS];
+    size_t default_model_count;
+    unsigned char random_keys[2][32]; /* where no marker or redact key is set */
+    enum phase phase;
+    bool reloading;
+    atomic_uint stop_requests;
+    atomic_bool ready;
+    int64_t started_mono_ms;
+    char said[256]; /* the reason last logged */
+    struct vd_log_every said_every;
+    uint64_t seen_transactions, seen_aborts, seen_unknown;
+    struct vd_err fatal;
+    bool failed;
+};
+
+/* -- ending ------------------------------------------------------------------------------------------------------------- */
+
+static void on_kafka_stopped(void *arg)
+{
+    struct vd_worker *w = arg;
+
+    w->phase = ENDED;
+    vd_loop_stop(w->loop);
+}
+
+static void stop_kafka(struct vd_worker *w)
+{
+    if (w->phase >= STOPPING)
+        return;
+    w->phase = STOPPING;
+    vd_timer_stop(w->drain_timer);
+    vd_kafka_stop(w->kafka, STOP_DEADLINE_MS, on_kafka_stopped, w);
+}
+
+static void on_drain_timeout(void *arg)
+{
+    struct vd_worker *w = arg;
+    struct vd_pipeline_status p = vd_pipeline_status(w->pipeline);
+
+    vd_log(VD_WARN, "worker.drain_timeout", VD_F_INT("unfinished", (int64_t)p.in_flight),
+           VD_F_STR("note", "they are decided again after the restart"));
+    stop_kafka(w);
+}
+
+static void begin_drain(struct vd_worker *w)
+{
+    if (w->phase >= DRAINING) {
+        stop_kafka(w);
+        return;
+    }
+    w->phase = DRAINING;
+    vd_log(VD_INFO, "worker.draining",
+           VD_F_INT("in_flight", (int64_t)vd_pipeline_status(w->pipeline).in_flight),
+           VD_F_INT("timeout_ms", w->settings->drain_timeout_ms));
+    vd_kafka_drain(w->kafka);
+    vd_timer_start(w->drain_timer, (uint64_t)w->settings->drain_timeout_ms, 0);
+}
+
+static void on_fatal(void *arg, const struct vd_err *err)
+{
+    struct vd_worker *w = arg;
+
+    if (w->failed)
+        return;
+    w->failed = true;
+    w->fatal = *err;
+    vd_log(VD_ERROR, "worker.fatal", VD_F_STR("code", vd_code_name(err->code)),
+           VD_F_STR("error", err->msg));
+    stop_kafka(w);
+}
+
+static void on_stop_wakeup(void *arg)
+{
+    struct vd_worker *w = arg;
+    unsigned n = atomic_exchange(&w->stop_requests, 0);
+
+    while (n-- > 0)
+        begin_drain(w);
+}
+
+void vd_worker_stop(struct vd_worker *w)
+{
+    atomic_fetch_add(&w->stop_requests, 1);
+    vd_wakeup_send(w->stop_wakeup);
+}
+
+/* -- reload --------------------------------------------------------------------------------------------------------------- */
+
+struct reload {
+    struct vd_worker *w;
+    struct vd_policy_set *running; /* retained */
+    struct vd_policy_set *next;
+    struct vd_diags diags;
+    struct vd_err err;
+    enum vd_code rc;
+};
+
+static enum vd_code load_policies(const struct vd_settings *s, struct vd_diags *diags,
+                                  struct vd_policy_set **ret, struct vd_err *err)
+{
+    struct vd_policy_model models[MAX_MODELS];
+    struct vd_policy_options options = {.root = s->policies_dir, .schemas_dir = s->schemas_dir};
+    size_t count = s->model_count < MAX_MODELS ? s->model_count : MAX_MODELS;
+
+    for (size_t i = 0; i < count; i++)
+        models[i] = (struct vd_policy_model){
+            s->models[i].name, s->models[i].price_input + s->models[i].price_output > 0};
+    options.models = models;
+    options.model_count = count;
+    return vd_policy_set_load(&s->policies_dir, 1, &options, diags, ret, err);
+}
+
+static bool topic_known(const struct vd_worker *w, const char *topic);
+
+/* What a set needs that this worker did not prepare: a topic nobody made sure of would stop publishing. */
+static void check_output_topics(const struct vd_worker *w, const struct vd_policy_set *set,
+                                struct vd_diags *diags)
+{
+    for (size_t i = 0; i < vd_policy_set_count(set); i++) {
+        const struct vd_policy *p = vd_policy_set_get(set, i);
+        char topic[320];
+
+        (void)snprintf(topic, sizeof(topic), "%s.%s", w->settings->output.prefix, p->domain);
+        if (!topic_known(w, p->output_topic != NULL ? p->output_topic : topic))
+            vd_diag_error(diags, p->file, 0, "restart the worker",
+                          "output topic \"%s\" was not known at start",
+                          p->output_topic != NULL ? p->output_topic : topic);
+    }
+}
+
+static void reload_work(void *arg)
+{
+    struct reload *r = arg;
+
+    r->rc = load_policies(r->w->settings, &r->diags, &r->next, &r->err);
+    if (r->rc == VD_OK)
+        r->rc = vd_policy_set_may_replace(r->running, r->next, &r->diags, &r->err);
+    if (r->rc == VD_OK) {
+        check_output_topics(r->w, r->next, &r->diags);
+        r->rc = vd_diags_result(&r->diags, &r->err);
+    }
+}
+
+static void log_diags(const struct vd_diags *diags)
+{
+    for (size_t i = 0; i < diags->count; i++)
+        vd_log(diags->items[i].level == VD_DIAG_ERROR ? VD_ERROR : VD_WARN, "policy.problem",
+               VD_F_STR("file", diags->items[i].file), VD_F_INT("line", diags->items[i].line),
+               VD_F_STR("what", diags->items[i].what));
+}
+
+static void reload_done(void *arg)
+{
+    struct reload *r = arg;
+    struct vd_worker *w = r->w;
+
+    log_diags(&r->diags);
+    if (r->rc == VD_OK) {
+        vd_pipeline_set_policies(w->pipeline, r->next);
+        (void)vd_policy_set_release(w->policies);
+        w->policies = r->next;
+        vd_log(VD_INFO, "policy.reloaded",
+               VD_F_INT("policies", (int64_t)vd_policy_set_count(w->policies)));
+    } else {
+        (void)vd_policy_set_release(r->next);
+        vd_log(VD_ERROR, "policy.reload_refused", VD_F_STR("error", r->err.msg),
+               VD_F_STR("note", "the running policies stay"));
+    }
+    vd_metric_add(w->metrics, VD_M_POLICY_RELOADS, r->rc == VD_OK ? "swapped" : "refused", "", 1);
+    w->reloading = false;
+    (void)vd_policy_set_release(r->running);
+    vd_diags_fini(&r->diags);
+    (void)vd_free(r);
+    if (w->phase == ENDED)
+        vd_loop_stop(w->loop);
+}
+
+static void begin_reload(struct vd_worker *w)
+{
+    struct reload *r;
+
+    if (w->reloading)
+        return;
+    r = vd_alloc(sizeof(*r));
+    if (r == NULL)
+        return;
+    r->w = w;
+    r->running = vd_policy_set_retain(w->policies);
+    vd_diags_init(&r->diags);
+    w->reloading = vd_loop_work(w->loop, reload_work, reload_done, r) == VD_OK;
+    if (!w->reloading) {
+        (void)vd_policy_set_release(r->running);
+        (void)vd_free(r);
+    }
+}
+
+static void on_signal(void *arg, int signum)
+{
+    struct vd_worker *w = arg;
+
+    if (signum == SIGHUP)
+        begin_reload(w);
+    else
+        begin_drain(w);
+}
+
+/* -- the tick --------------------------------------------------------------------------------------------------------------- */
+
+static struct vd_status_sources sources_of(const struct vd_worker *w)
+{
+    return (struct vd_status_sources){
+        .worker = w->settings->worker_name,
+        .kafka = w->kafka,
+        .pipeline = w->pipeline,
+        .redis = w->redis,
+        .router = w->router,
+        .policies = w->policies,
+        .metrics = w->metrics,
+        .inflight_limit = (size_t)w->settings->max_in_flight,
+        .draining = w->phase >= DRAINING,
+        .started_mono_ms = w->started_mono_ms,
+    };
+}
+
+/* Say why nothing moves when it changes, and again from time to time. */
+static void say_reason(struct vd_worker *w, const char *why)
+{
+    uint64_t missed;
+
+    if (strcmp(why, w->said) == 0 &&
+        (why[0] == '\0' || !vd_log_due(&w->said_every, REASON_EVERY_MS, &missed)))
+        return;
+    if (why[0] != '\0')
+        vd_log(VD_WARN, "worker.waiting", VD_F_STR("for", why));
+    else
+        vd_log(VD_INFO, "worker.moving", VD_F_STR("after", w->said));
+    if (strcmp(why, w->said) != 0)
+        w->said_every = (struct vd_log_every){.next_mono_ms = vd_mono_ms() + REASON_EVERY_MS};
+    (void)snprintf(w->said, sizeof(w->said), "%s", why);
+}
+
+static void count_commits(struct vd_worker *w)
+{
+    struct vd_kafka_status k;
+
+    vd_kafka_status(w->kafka, &k);
+    vd_metric_add(w->metrics, VD_M_COMMITS, "committed", "", k.transactions - w->seen_transactions);
+    vd_metric_add(w->metrics, VD_M_COMMITS, "aborted", "", k.aborts - w->seen_aborts);
+    vd_metric_add(w->metrics, VD_M_COMMITS, "unknown", "", k.unknown_results - w->seen_unknown);
+    if (k.transactions > w->seen_transactions)
+        vd_metric_observe_ms(w->metrics, VD_M_COMMIT_TIME, "", k.last_commit_took_us / 1000);
+    w->seen_transactions = k.transactions;
+    w->seen_aborts = k.aborts;
+    w->seen_unknown = k.unknown_results;
+}
+
+static void look_at_kill_switch(struct vd_worker *w)
+{
+    bool on =
+        w->settings->kill_switch_file != NULL && access(w->settings->kill_switch_file, F_OK) == 0;
+
+    if (on != vd_pipeline_status(w->pipeline).models_stopped)
+        vd_log(VD_WARN, on ? "kill_switch.on" : "kill_switch.off",
+               VD_F_STR("file", w->settings->kill_switch_file));
+    vd_pipeline_stop_models(w->pipeline, on);
+}
+
+static void on_tick(void *arg)
+{
+    struct vd_worker *w = arg;
+    struct vd_status_sources sources = sources_of(w);
+    struct vd_kafka_status k;
+    struct vd_buf status;
+    char why[256];
+
+    look_at_kill_switch(w);
+    count_commits(w);
+    vd_status_gauges(&sources);
+    vd_status_reason(&sources, why, sizeof(why));
+    say_reason(w, why);
+    vd_kafka_status(w->kafka, &k);
+    if (k.joined_once && w->phase == STARTING) {
+        w->phase = RUNNING;
+        atomic_store(&w->ready, true);
+        vd_log(VD_INFO, "worker.ready", VD_F_STR("delivery", k.delivery),
+               VD_F_INT("policies", (int64_t)vd_policy_set_count(w->policies)),
+               VD_F_INT("after_ms", vd_mono_ms() - w->started_mono_ms));
+    }
+    if (w->admin != NULL) {
+        vd_buf_init(&status, STATUS_MAX_BYTES);
+        (void)vd_status_write(&sources, &status);
+        vd_admin_publish(w->admin, vd_buf_take(&status, NULL), k.joined_once && w->phase < STOPPING,
+                         w->phase >= STOPPING ? "stopping"
+                         : why[0] != '\0'     ? why
+                                              : "joining the group");
+        vd_buf_free(&status);
+    }
+    if (w->phase == DRAINING && vd_pipeline_status(w->pipeline).in_flight == 0)
+        stop_kafka(w);
+}
+
+/* -- making ------------------------------------------------------------------------------------------------------------------ */
+
+static bool topic_known(const struct vd_worker *w, const char *topic)
+{
+    for (size_t i = 0; i < w->output_topic_count; i++)
+        if (strcmp(w->output_topics[i], topic) == 0)
+            return true;
+    return false;
+}
+
+static enum vd_code add_output_topic(struct vd_worker *w, const char *topic, struct vd_err *err)
+{
+    if (topic_known(w, topic))
+        return VD_OK;
+    w->output_topics[w->output_topic_count] = vd_strdup(topic);
+    if (w->output_topics[w->output_topic_count] == NULL)
+        return vd_err_nomem(err, "topics");
+    w->output_topic_count++;
+    return VD_OK;
+}
+
+static enum vd_code make_output_topics(struct vd_worker *w, struct vd_err *err)
+{
+    const struct vd_pipeline_topics *t = &w->settings->output;
+    size_t policies = vd_policy_set_count(w->policies);
+    enum vd_code rc = VD_OK;
+
+    w->output_topics = vd_alloc_array(policies + 4, sizeof(char *));
+    if (w->output_topics == NULL)
+        return vd_err_nomem(err, "topics");
+    for (size_t i = 0; i < policies && rc == VD_OK; i++) {
+        const struct vd_policy *p = vd_policy_set_get(w->policies, i);
+        char topic[320];
+
+        (void)snprintf(topic, sizeof(topic), "%s.%s", t->prefix, p->domain);
+        rc = add_output_topic(w, p->output_topic != NULL ? p->output_topic : topic, err);
+    }
+    if (rc == VD_OK)
+        rc = add_output_topic(w, t->review, err);
+    if (rc == VD_OK)
+        rc = add_output_topic(w, t->shadow, err);
+    if (rc == VD_OK)
+        rc = add_output_topic(w, t->audit, err);
+    if (rc == VD_OK)
+        rc = add_output_topic(w, t->dead_letter, err);
+    return rc;
+}
+
+static void check_policies(const struct vd_worker *w, struct vd_diags *diags)
+{
+    for (size_t i = 0; i < vd_policy_set_count(w->policies); i++) {
+        const struct vd_policy *p = vd_policy_set_get(w->policies, i);
+        bool read = false;
+
+        if (p->context_count > 0 && w->settings->redis_address == NULL)
+            vd_diag_error(diags, p->file, 0, "redis = { address = \"127.0.0.1:6379\"; };",
+                          "policy %s reads context, and no redis.address is set", p->id);
+        for (size_t t = 0; t < w->settings->topic_count; t++)
+            read = read || vd_policy_reads(p, vd_span_of(w->settings->topics[t].name));
+        if (!read && p->mode != VD_MODE_OFF)
+            vd_diag_warning(diags, p->file, 0, "add the topic to kafka.topics",
+                            "policy %s reads no topic that this worker consumes", p->id);
+    }
+}
+
+static void on_redis_state(void *arg, const struct vd_redis_status *status)
+{
+    (void)arg;
+    if (status->state == VD_REDIS_UP)
+        vd_log(VD_INFO, "redis.up", VD_F_STR("address", status->address),
+               VD_F_STR("warning", status->reason));
+    else
+        vd_log(VD_WARN, "redis.down", VD_F_STR("address", status->address),
+               VD_F_STR("reason", status->reason));
+}
+
+static enum vd_code make_redis(struct vd_worker *w, struct vd_err *err)
+{
+    const struct vd_settings *s = w->settings;
+    struct vd_redis_conf conf = {
+        .address = s->redis_address,
+        .username = s->redis_username,
+        .password = s->redis_password,
+        .db = -1,
+        .tls_ca_file = s->redis_ca_file,
+        .connect_timeout_ms = (uint32_t)s->redis_connect_timeout_ms,
+        .command_timeout_ms = (uint32_t)s->redis_timeout_ms,
+        .require_noeviction = s->redis_require_noeviction,
+    };
+
+    if (s->redis_address == NULL)
+        return VD_OK;
+    return vd_redis_new(w->loop, &conf, on_redis_state, w, &w->redis, err);
+}
+
+static enum vd_code make_router(struct vd_worker *w, struct vd_err *err)
+{
+    const struct vd_settings *s = w->settings;
+    struct vd_model_conf models[MAX_MODELS];
+    struct vd_router_conf conf = {.models = models, .model_count = s->model_count};
+    enum vd_code rc;
+
+    if (s->model_count == 0)
+        return VD_OK;
+    if (s->model_count > MAX_MODELS)
+        return vd_err_set(err, VD_E_CONFIG, false, "%zu models, the limit is %d", s->model_count,
+                          MAX_MODELS);
+    for (size_t i = 0; i < s->model_count; i++)
+        models[i] = vd_settings_model(s, i);
+    rc = vd_router_new(w->loop, &conf, &w->router, err);
+    for (size_t i = 0; rc == VD_OK && i < s->model_count; i++)
+        if (s->default_models.count == 0)
+            w->default_models[w->default_model_count++] = i;
+    for (size_t i = 0; rc == VD_OK && i < s->default_models.count && i < MAX_MODELS; i++)
+        w->default_models[w->default_model_count++] =
+            (size_t)vd_router_find(w->router, vd_span_of(s->default_models.items[i]));
+    return rc;
+}
+
+static struct vd_span key_or_random(const char *key, const unsigned char random[32])
+{
+    return key != NULL ? vd_span_of(key) : (struct vd_span){(const char *)random, 32};
+}
+
+static enum vd_code make_pipeline(struct vd_worker *w, struct vd_err *err)
+{
+    const struct vd_settings *s = w->settings;
+    struct vd_pipeline_conf conf = {
+        .topic_count = s->topic_count,
+        .max_in_flight = (size_t)s->max_in_flight,
+        .max_uncommitted = (size_t)s->max_uncommitted,
+        .fatal = on_fatal,
+        .arg = w,
+    };
+    enum vd_code rc = VD_OK;
+
+    if (getrandom(w->random_keys, sizeof(w->random_keys), 0) != (ssize_t)sizeof(w->random_keys))
+        return vd_err_set(err, VD_E_BUG, false, "getrandom failed");
+    w->readers = vd_alloc_array(s->topic_count, sizeof(struct vd_event_reader *));
+    w->topics = vd_alloc_array(s->topic_count, sizeof(*w->topics));
+    if (w->readers == NULL || w->topics == NULL)
+        return vd_err_nomem(err, "topics");
+    for (size_t i = 0; i < s->topic_count && rc == VD_OK; i++) {
+        struct vd_event_reader_conf reader = vd_settings_reader(s, i);
+
+        rc = vd_event_reader_new(&reader, &w->readers[i], err);
+        w->topics[i] = (struct vd_pipeline_topic){s->topics[i].name, w->readers[i]};
+    }
+    if (rc != VD_OK)
+        return rc;
+    conf.topics = w->topics;
+    conf.services = (struct vd_job_services){
+        .loop = w->loop,
+        .redis = w->redis,
+        .router = w->router,
+        .metrics = w->metrics,
+        .topics = &s->output,
+        .worker = s->worker_name,
+        .source = s->source,
+        .marker_key = key_or_random(s->marker_key, w->random_keys[0]),
+        .redact_key = key_or_random(s->redact_key, w->random_keys[1]),
+        .default_models = w->default_models,
+        .default_model_count = w->default_model_count,
+        .redis_timeout_ms = (uint32_t)s->redis_timeout_ms,
+    };
+    return vd_pipeline_new(&conf, w->policies, &w->pipeline, err);
+}
+
+static enum vd_code make_kafka(struct vd_worker *w, struct vd_err *err)
+{
+    struct vd_kafka_callbacks callbacks = vd_pipeline_callbacks();
+    struct vd_kafka_conf conf;
+    enum vd_code rc = vd_settings_kafka(w->settings, (const char *const *)w->output_topics,
+                                        w->output_topic_count, &conf, err);
+
+    if (rc != VD_OK)
+        return rc;
+    conf.embedded = w->options.embedded;
+    rc = vd_kafka_new(w->loop, &conf, &callbacks, w->pipeline, &w->kafka, err);
+    if (rc == VD_OK)
+        vd_pipeline_set_kafka(w->pipeline, w->kafka);
+    return rc;
+}
+
+static enum vd_code make_loop(struct vd_worker *w, struct vd_err *err)
+{
+    enum vd_code rc = vd_loop_new(&w->loop, err);
+
+    if (rc == VD_OK)
+        rc = vd_timer_new(w->loop, on_tick, w, &w->tick);
+    if (rc == VD_OK)
+        rc = vd_timer_new(w->loop, on_drain_timeout, w, &w->drain_timer);
+    if (rc == VD_OK)
+        rc = vd_wakeup_new(w->loop, on_stop_wakeup, w, &w->stop_wakeup);
+    for (int i = 0; i < 3 && rc == VD_OK && w->options.own_signals; i++)
+        rc = vd_loop_on_signal(w->loop, (const int[]){SIGTERM, SIGINT, SIGHUP}[i], on_signal, w);
+    return rc == VD_OK ? VD_OK : vd_err_set(err, rc, false, "cannot make the event loop");
+}
+
+static enum vd_code make_admin(struct vd_worker *w, struct vd_err *err)
+{
+    struct vd_admin_conf conf = {
+        .listen = w->settings->admin_listen,
+        .token = w->settings->admin_token,
+        .metrics = w->metrics,
+        .loop = w->loop,
+    };
+
+    if (conf.listen == NULL || strcmp(conf.listen, "off") == 0)
+        return VD_OK;
+    return vd_admin_start(&conf, &w->admin, err);
+}
+
+enum vd_code vd_worker_new(const struct vd_settings *settings,
+                           const struct vd_worker_options *options, struct vd_diags *diags,
+                           struct vd_worker **ret_worker, struct vd_err *err)
+{
+    struct vd_worker *w = vd_alloc(sizeof(*w));
+    enum vd_code rc;
+
+    if (w == NULL)
+        return vd_err_nomem(err, "worker");
+    w->settings = settings;
+    if (options != NULL)
+        w->options = *options;
+    w->started_mono_ms = vd_mono_ms();
+    w->metrics = vd_metrics_new();
+    rc = w->metrics == NULL ? vd_err_nomem(err, "metrics")
+                            : load_policies(settings, diags, &w->policies, err);
+    if (rc == VD_OK) {
+        check_policies(w, diags);
+        rc = vd_diags_result(diags, err);
+    }
+    if (rc == VD_OK)
+        rc = make_output_topics(w, err);
+    if (rc == VD_OK)
+        rc = make_loop(w, err);
+    if (rc == VD_OK)
+        rc = make_redis(w, err);
+    if (rc == VD_OK)
+        rc = make_router(w, err);
+    if (rc == VD_OK)
+        rc = make_pipeline(w, err);
+    if (rc == VD_OK)
+        rc = make_kafka(w, err);
+    if (rc == VD_OK)
+        rc = make_admin(w, err);
+    if (rc != VD_OK) {
+        (void)vd_worker_free(w);
+        return rc;
+    }
+    *ret_worker = w;
+    return VD_OK;
+}
+
+void *vd_worker_free(struct vd_worker *w)
+{
+    if (w == NULL)
+        return NULL;
+    (void)vd_admin_stop(w->admin);
+    (void)vd_router_free(w->router);
+    (void)vd_redis_free(w->redis);
+    (void)vd_kafka_free(w->kafka);
+    (void)vd_pipeline_free(w->pipeline);
+    for (size_t i = 0; w->readers != NULL && i < w->settings->topic_count; i++)
+        (void)vd_event_reader_free(w->readers[i]);
+    for (size_t i = 0; i < w->output_topic_count; i++)
+        (void)vd_free(w->output_topics[i]);
+    (void)vd_free(w->readers);
+    (void)vd_free(w->topics);
+    (void)vd_free(w->output_topics);
+    (void)vd_timer_free(w->tick);
+    (void)vd_timer_free(w->drain_timer);
+    (void)vd_wakeup_free(w->stop_wakeup);
+    (void)vd_loop_free(w->loop);
+    (void)vd_policy_set_release(w->policies);
+    (void)vd_metrics_free(w->metrics);
+    return vd_free(w);
+}
+
+enum vd_code vd_worker_run(struct vd_worker *w, struct vd_err *err)
+{
+    enum vd_code rc = vd_kafka_start(w->kafka, err);
+
+    if (rc != VD_OK)
+        return rc;
+    vd_timer_start(w->tick, 0, TICK_MS);
+    do {
+        vd_loop_run(w->loop);
+    } while (w->phase != ENDED || w->reloading);
+    vd_timer_stop(w->tick);
+    if (!w->failed) {
+        vd_log(VD_INFO, "worker.stopped",
+               VD_F_INT("settled", (int64_t)vd_pipeline_status(w->pipeline).settled));
+        return VD_OK;
+    }
+    if (err != NULL)
+        *err = w->fatal;
+    return w->fatal.code;
+}
+
+struct vd_metrics *vd_worker_metrics(struct vd_worker *w)
+{
+    return w->metrics;
+}
+
+const char *vd_worker_admin_url(const struct vd_worker *w)
+{
+    return w->admin == NULL ? NULL : vd_admin_url(w->admin);
+}
+
+bool vd_worker_ready(const struct vd_worker *w)
+{
+    return atomic_load(&w->ready);
+}
