@@ -45,11 +45,11 @@ const char *vd_mode_name(enum vd_mode mode); /* "off", "shadow", "enforce" */
 #define VD_SLOT_NOW   1u
 
 enum vd_redis_shape {
-    VD_REDIS_STRING, /* GET, HGET: a string, or JSON text where the schema does not say string */
-    VD_REDIS_HASH,   /* HGETALL: an object of strings */
-    VD_REDIS_FIELDS, /* HMGET: an object by the names given */
-    VD_REDIS_LIST,   /* LRANGE, SMEMBERS-like, ZRANGE, MGET: an array of strings */
-    VD_REDIS_NUMBER, /* EXISTS, HLEN, LLEN, SCARD, ZCARD, TTL: an integer */
+    VD_SHAPE_STRING, /* GET, HGET: a string, or JSON text where the schema does not say string */
+    VD_SHAPE_HASH,   /* HGETALL: an object of strings */
+    VD_SHAPE_FIELDS, /* HMGET: an object by the names given */
+    VD_SHAPE_LIST,   /* LRANGE, SMEMBERS-like, ZRANGE, MGET: an array of strings */
+    VD_SHAPE_NUMBER, /* EXISTS, HLEN, LLEN, SCARD, ZCARD, TTL: an integer */
 };
 
 /* One Redis read; its result is bound under name. Converting and validating a reply: policy/context.h. */
