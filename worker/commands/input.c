@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "json/utf8.h"
 
 struct reader {
     char chunk[65536];
@@ -48,8 +49,19 @@ static bool next_line(struct reader *r, struct vd_buf *line)
 
 void vd_input_answer_error(struct vd_buf *out, const char *message)
 {
+    struct vd_span text = vd_span_of(message);
+    size_t whole = 0;
+
+    /* A message that was cut to its maximum may end inside a character. */
+    while (whole < text.len) {
+        size_t n = vd_utf8_len(text.ptr + whole, text.ptr + text.len);
+
+        if (n == 0)
+            break;
+        whole += n;
+    }
     (void)vd_buf_add_c(out, "{\"error\":");
-    (void)vd_buf_add_json_string(out, vd_span_of(message));
+    (void)vd_buf_add_json_string(out, vd_span_sub(text, 0, whole));
     (void)vd_buf_add_char(out, '}');
 }
 

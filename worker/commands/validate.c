@@ -184,16 +184,26 @@ static void answer_row(void *arg, const cJSON *row, struct vd_buf *out)
 
 /* -- for people -------------------------------------------------------------------------------------------------- */
 
+/* A terminal must not obey what a document says. */
+static void print_plain(const char *text)
+{
+    for (; *text != '\0'; text++)
+        (void)putchar((unsigned char)*text < 0x20 || *text == 0x7F ? '?' : *text);
+}
+
 static void print_errors(const char *path, struct vd_span text,
                          const struct vd_schema_result *result)
 {
     for (size_t i = 0; i < result->error_count; i++) {
         const struct vd_schema_error *e = &result->errors[i];
         struct vd_json_position at = vd_json_locate(text, vd_span_of(e->instance_path));
+        const char *where = e->instance_path[0] != '\0' ? e->instance_path : "the document";
 
-        printf("%s:%zu: %s %s (schema: %s)\n", path, at.line,
-               e->instance_path[0] != '\0' ? e->instance_path : "the document", e->reason,
-               e->schema_path);
+        printf("%s:%zu: ", path, at.line);
+        print_plain(where);
+        printf(" %s (schema: ", e->reason);
+        print_plain(e->schema_path);
+        printf(")\n");
     }
     if (result->error_count == MAX_ERRORS)
         printf("%s: more errors are not shown\n", path);

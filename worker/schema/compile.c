@@ -10,10 +10,9 @@
 
 enum vd_code vd_compile_nomem(struct vd_compiler *c)
 {
+    /* The arena does not say why it failed: when most of it is used, it was its cap. */
     if (c->schema->arena.used > VD_SCHEMA_MAX_COMPILED_BYTES / 2)
-        return vd_err_set(c->err, VD_E_LIMIT, false,
-                          "the schema takes more than %u bytes once compiled",
-                          VD_SCHEMA_MAX_COMPILED_BYTES / 2);
+        return vd_err_set(c->err, VD_E_LIMIT, false, "the schema is too large");
     return vd_err_nomem(c->err, "schema");
 }
 

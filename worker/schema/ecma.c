@@ -96,11 +96,22 @@ static bool word_char(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
+/* What PCRE2 calls the kind of property; NULL: unknown. */
+static const char *script_prefix(struct vd_span kind)
+{
+    if (vd_span_eq_c(kind, "Script") || vd_span_eq_c(kind, "sc"))
+        return "sc:";
+    if (vd_span_eq_c(kind, "Script_Extensions") || vd_span_eq_c(kind, "scx"))
+        return "scx:";
+    return vd_span_eq_c(kind, "General_Category") || vd_span_eq_c(kind, "gc") ? "" : NULL;
+}
+
 /* t->p is behind \p or \P. */
 static enum vd_code add_property(struct translator *t, bool negated)
 {
     struct vd_span rest = {t->p, (size_t)(t->end - t->p)};
     struct vd_span name;
+    const char *script = "";
     size_t equals;
 
     if (rest.len == 0 || rest.ptr[0] != '{' || vd_span_find(rest, '}') == rest.len)
@@ -109,21 +120,18 @@ static enum vd_code add_property(struct translator *t, bool negated)
     t->p += name.len + 2;
     equals = vd_span_find(name, '=');
     if (equals < name.len) {
-        struct vd_span key = vd_span_sub(name, 0, equals);
-
+        script = script_prefix(vd_span_sub(name, 0, equals));
         name = vd_span_sub(name, equals + 1, name.len);
-        if (!vd_span_eq_c(key, "Script") && !vd_span_eq_c(key, "sc") &&
-            !vd_span_eq_c(key, "Script_Extensions") && !vd_span_eq_c(key, "scx") &&
-            !vd_span_eq_c(key, "General_Category") && !vd_span_eq_c(key, "gc"))
+        if (script == NULL)
             return refuse(t, "unknown kind of property in \\p{}");
     }
     for (size_t i = 0; i < name.len; i++)
         if (!word_char(name.ptr[i]))
             return refuse(t, "unknown property in \\p{}");
-    for (size_t i = 0; i < sizeof(categories) / sizeof(categories[0]); i++)
+    for (size_t i = 0; script[0] == '\0' && i < sizeof(categories) / sizeof(categories[0]); i++)
         if (vd_span_eq_c(name, categories[i][0]))
             name = vd_span_of(categories[i][1]);
-    (void)vd_buf_addf(t->out, "\\%c{%.*s}", negated ? 'P' : 'p', (int)name.len, name.ptr);
+    (void)vd_buf_addf(t->out, "\\%c{%s%.*s}", negated ? 'P' : 'p', script, (int)name.len, name.ptr);
     return VD_OK;
 }
 

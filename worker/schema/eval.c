@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/buf.h"
 #include "base/limits.h"
 #include "json/json.h"
@@ -64,15 +65,6 @@ static void merge_seen(struct vd_seen *into, const struct vd_seen *from)
 {
     for (size_t i = 0; into != NULL && i < into->word_count; i++)
         into->words[i] |= from->words[i];
-}
-
-static size_t count_children(const cJSON *node)
-{
-    const cJSON *child;
-    size_t n = 0;
-
-    cJSON_ArrayForEach(child, node) n++;
-    return n;
 }
 
 static struct vd_seen_block *take_block(struct vd_run *run, size_t word_count)
@@ -140,7 +132,7 @@ static bool run_tracking(struct vd_run *run, const struct vd_node *node, const s
     bool ok;
 
     if (!begin_seen(run, &own,
-                    outer != NULL ? outer->word_count : count_children(at->node) / 64 + 1))
+                    outer != NULL ? outer->word_count : vd_count_children(at->node) / 64 + 1))
         return false;
     ok = run_ops(run, node, at, &own);
     if (ok)
@@ -357,7 +349,7 @@ bool vd_run_fail_as(struct vd_run *run, const struct vd_node *node, const char *
 static struct vd_shown show_container(const cJSON *node, const char *one, const char *many)
 {
     struct vd_shown shown;
-    size_t n = count_children(node);
+    size_t n = vd_count_children(node);
 
     (void)snprintf(shown.text, sizeof(shown.text), "%s %zu %s", one, n, many);
     return shown;
@@ -384,5 +376,17 @@ struct vd_shown vd_show(const cJSON *node)
     (void)snprintf(shown.text, sizeof(shown.text), "%.*s%s", (int)n,
                    text.ptr == NULL ? "" : text.ptr, n < text.len ? "..." : "");
     vd_buf_free(&text);
+    return shown;
+}
+
+struct vd_shown vd_show_name(const char *name)
+{
+    cJSON node = {.type = cJSON_String};
+    struct vd_shown shown;
+    char *copy = vd_strdup(name);
+
+    node.valuestring = copy;
+    shown = vd_show(&node);
+    (void)vd_free(copy);
     return shown;
 }

@@ -83,5 +83,6 @@ struct vd_shown {
     char text[96];
 };
 struct vd_shown vd_show(const cJSON *node);
+struct vd_shown vd_show_name(const char *name); /* in quotes, cut and escaped in the same way */
 
 #endif

@@ -29,15 +29,6 @@ static void *keep(struct vd_compiler *c, size_t count, size_t size)
     return vd_arena_array(&c->schema->arena, count > 0 ? count : 1, size);
 }
 
-static size_t count_children(const cJSON *node)
-{
-    const cJSON *child;
-    size_t n = 0;
-
-    cJSON_ArrayForEach(child, node) n++;
-    return n;
-}
-
 static bool is_number(const cJSON *value)
 {
     return (VD_KIND(vd_json_kind(value)) & VD_KINDS_NUMBER) != 0;
@@ -152,7 +143,7 @@ static enum vd_code compile_enum(struct vd_compiler *c, struct vd_node *node,
         return bad(c, node, kw, "must be an array");
     if (values == NULL)
         return vd_compile_nomem(c);
-    values->count = count_children(value);
+    values->count = vd_count_children(value);
     values->items = keep(c, values->count, sizeof(const cJSON *));
     if (values->count >= MANY_VALUES)
         values->hashes = keep(c, values->count, sizeof(uint64_t));
@@ -291,7 +282,7 @@ static enum vd_code keep_nodes(struct vd_compiler *c, const cJSON *list, struct 
     const cJSON *child;
     size_t i = 0;
 
-    ret->count = count_children(list);
+    ret->count = vd_count_children(list);
     ret->items = keep(c, ret->count, sizeof(struct vd_node *));
     if (ret->items == NULL)
         return vd_compile_nomem(c);
@@ -349,7 +340,7 @@ static enum vd_code keep_names(struct vd_compiler *c, const cJSON *names, struct
 {
     const cJSON *name;
 
-    ret->required = keep(c, count_children(names), sizeof(const char *));
+    ret->required = keep(c, vd_count_children(names), sizeof(const char *));
     if (ret->required == NULL)
         return vd_compile_nomem(c);
     cJSON_ArrayForEach(name, names) ret->required[ret->required_count++] = name->valuestring;
@@ -378,7 +369,7 @@ static enum vd_code compile_dependent(struct vd_compiler *c, struct vd_node *nod
     if (!cJSON_IsObject(value))
         return bad(c, node, kw, "must be an object");
     if (all != NULL)
-        all->items = keep(c, count_children(value), sizeof(*all->items));
+        all->items = keep(c, vd_count_children(value), sizeof(*all->items));
     if (all == NULL || all->items == NULL)
         return vd_compile_nomem(c);
     cJSON_ArrayForEach(child, value)
@@ -405,8 +396,8 @@ static enum vd_code compile_dependent(struct vd_compiler *c, struct vd_node *nod
 /* The node's one walk over members, with room for all rules that its keywords can make. */
 static struct vd_members *members_of(struct vd_compiler *c, struct vd_node *node)
 {
-    size_t rules = count_children(vd_json_get(node->source, "properties")) +
-                   count_children(vd_json_get(node->source, "required"));
+    size_t rules = vd_count_children(vd_json_get(node->source, "properties")) +
+                   vd_count_children(vd_json_get(node->source, "required"));
     size_t size = 4;
 
     if (c->members != NULL)
@@ -486,7 +477,7 @@ static enum vd_code compile_pattern_properties(struct vd_compiler *c, struct vd_
 
     if (m == NULL)
         return vd_compile_nomem(c);
-    m->patterns = keep(c, count_children(value), sizeof(*m->patterns));
+    m->patterns = keep(c, vd_count_children(value), sizeof(*m->patterns));
     if (m->patterns == NULL)
         return vd_compile_nomem(c);
     cJSON_ArrayForEach(child, value)

@@ -193,6 +193,15 @@ struct vd_expression {
     struct vd_expression *next;
 };
 
+static inline size_t vd_count_children(const cJSON *node)
+{
+    const cJSON *child;
+    size_t n = 0;
+
+    cJSON_ArrayForEach(child, node) n++;
+    return n;
+}
+
 static inline uint64_t vd_member_hash(const char *key, size_t *ret_len)
 {
     uint64_t h = 0;

@@ -137,8 +137,8 @@ static bool report_missing(struct vd_run *run, const struct vd_op *op, const str
     cJSON_ArrayForEach(name, vd_json_get(op->node->source, "required"))
     {
         if (vd_json_get_span(at->node, vd_json_string(name)) == NULL)
-            (void)vd_run_fail_as(run, op->node, "required", at, "must have the member \"%.60s\"",
-                                 name->valuestring);
+            (void)vd_run_fail_as(run, op->node, "required", at, "must have the member %s",
+                                 vd_show(name).text);
     }
     return false;
 }
@@ -223,8 +223,8 @@ bool vd_op_property_names(struct vd_run *run, const struct vd_op *op, const stru
             continue;
         if (vd_run_is_fast(run) || run->rc != VD_OK)
             return false;
-        ok = vd_run_fail(run, op, at,
-                         "must not have a member with the name \"%.60s\":", child->string);
+        ok = vd_run_fail(run, op, at, "has a member whose name is not allowed: %s",
+                         vd_show_name(child->string).text);
         (void)vd_eval(run, op->arg.one, &place, NULL);
     }
     return ok;

@@ -9,15 +9,6 @@
 #include "schema/format.h"
 #include "schema/ops.h"
 
-static size_t count_children(const cJSON *node)
-{
-    const cJSON *child;
-    size_t n = 0;
-
-    cJSON_ArrayForEach(child, node) n++;
-    return n;
-}
-
 /* -- any value --------------------------------------------------------------------------------------------------- */
 
 bool vd_is_whole(const cJSON *number)
@@ -193,9 +184,8 @@ bool vd_op_pattern(struct vd_run *run, const struct vd_op *op, const struct vd_p
     if (vd_run_is_fast(run) || run->rc != VD_OK)
         return false;
     pattern = vd_json_get(op->node->source, op->keyword);
-    return vd_run_fail(run, op, at, "must match the pattern %.120s, is %s",
-                       pattern != NULL && cJSON_IsString(pattern) ? pattern->valuestring : "",
-                       vd_show(at->node).text);
+    return vd_run_fail(run, op, at, "must match the pattern %s, is %s",
+                       pattern != NULL ? vd_show(pattern).text : "", vd_show(at->node).text);
 }
 
 bool vd_op_format(struct vd_run *run, const struct vd_op *op, const struct vd_place *at,
@@ -215,7 +205,7 @@ bool vd_op_format(struct vd_run *run, const struct vd_op *op, const struct vd_pl
 static bool count_at_least(struct vd_run *run, const struct vd_op *op, const struct vd_place *at,
                            const char *what)
 {
-    size_t n = count_children(at->node);
+    size_t n = vd_count_children(at->node);
 
     return n >= op->arg.count ||
            vd_run_fail(run, op, at, "must have at least %" PRIu64 " %s, has %zu", op->arg.count,
@@ -225,7 +215,7 @@ static bool count_at_least(struct vd_run *run, const struct vd_op *op, const str
 static bool count_at_most(struct vd_run *run, const struct vd_op *op, const struct vd_place *at,
                           const char *what)
 {
-    size_t n = count_children(at->node);
+    size_t n = vd_count_children(at->node);
 
     return n <= op->arg.count ||
            vd_run_fail(run, op, at, "must have at most %" PRIu64 " %s, has %zu", op->arg.count,
@@ -330,10 +320,19 @@ static bool unique_many(struct vd_run *run, const struct vd_op *op, const struct
 bool vd_op_unique_items(struct vd_run *run, const struct vd_op *op, const struct vd_place *at,
                         struct vd_seen *seen)
 {
-    size_t count = count_children(at->node);
+    size_t count = vd_count_children(at->node);
 
     (void)seen;
     return count <= 16 ? unique_few(run, op, at) : unique_many(run, op, at, count);
+}
+
+static bool missing_dependency(struct vd_run *run, const struct vd_op *op,
+                               const struct vd_place *at, const char *missing, const char *present)
+{
+    if (vd_run_is_fast(run))
+        return false;
+    return vd_run_fail(run, op, at, "must have the member %s, because it has %s",
+                       vd_show_name(missing).text, vd_show_name(present).text);
 }
 
 /* "dependentRequired", "dependentSchemas" and draft-07's "dependencies". */
@@ -352,9 +351,7 @@ bool vd_op_dependent(struct vd_run *run, const struct vd_op *op, const struct vd
             continue;
         for (size_t r = 0; r < d->required_count; r++)
             if (vd_json_get(at->node, d->required[r]) == NULL)
-                ok = vd_run_fail(run, op, at,
-                                 "must have the member \"%.60s\", because it has \"%.60s\"",
-                                 d->required[r], d->key);
+                ok = missing_dependency(run, op, at, d->required[r], d->key);
         if (d->node != NULL && !vd_eval(run, d->node, at, seen))
             ok = false;
         if (!ok && vd_run_is_fast(run))
