@@ -36,7 +36,7 @@ def settings(bootstrap, redis_address, model_url, topics, policies=paths.POLICIE
     result = {
         "kafka": {"brokers": bootstrap, "group": group, "start": "earliest", "topics": tuple(topics)},
         "redis": {"address": redis_address},
-        "models": {"main": {"provider": "openai", "url": model_url, "model": "scripted"}},
+        "models": {"main": {"url": model_url, "model": "scripted"}},
         "policies": {"dir": str(policies)},
         "admin": {"listen": f"127.0.0.1:{free_port()}"},
     }
