@@ -88,6 +88,15 @@ void vd_sha256_hex(const struct vd_sha256 *digest, char out[VD_SHA256_HEX_SIZE])
     out[VD_SHA256_HEX_SIZE - 1] = '\0';
 }
 
+void vd_sha1_hex(struct vd_span bytes, char out[VD_SHA1_HEX_SIZE])
+{
+    unsigned char digest[SHA_DIGEST_LENGTH];
+
+    (void)SHA1((const unsigned char *)(bytes.len == 0 ? "" : bytes.ptr), bytes.len, digest);
+    for (size_t i = 0; i < sizeof(digest); i++)
+        (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}
+
 uint32_t vd_crc32(struct vd_span bytes)
 {
     return (uint32_t)crc32_z(crc32_z(0, NULL, 0), (const unsigned char *)bytes.ptr, bytes.len);

@@ -31,6 +31,9 @@ struct vd_sha256 vd_hasher_finish(struct vd_hasher *take_h); /* frees it */
 struct vd_sha256 vd_sha256(struct vd_span bytes);
 struct vd_sha256 vd_hmac_sha256(struct vd_span key, struct vd_span bytes);
 void vd_sha256_hex(const struct vd_sha256 *digest, char out[VD_SHA256_HEX_SIZE]);
+/* SHA-1 in hex, for the names Redis gives to scripts; never for anything that must be secure. */
+#define VD_SHA1_HEX_SIZE 41
+void vd_sha1_hex(struct vd_span bytes, char out[VD_SHA1_HEX_SIZE]);
 uint32_t vd_crc32(struct vd_span bytes);
 /* FNV-1a, for hash tables and canary buckets; not for hostile keys where collisions cost (use seeded). */
 uint64_t vd_hash64(uint64_t seed, struct vd_span bytes);
