@@ -10,17 +10,22 @@ declare -A level=([base]=0 [json]=1 [schema]=2 [cel]=2 [policy]=3 [loop]=4 [kafk
                   [pipeline]=8 [ops]=9 [commands]=10)
 # Library header -> the places (regular expression over paths) that may include it.
 library=(
-    'librdkafka/|^worker/kafka/[^/]*\.c$'
-    'curl/|^worker/http/[^/]*\.c$'
-    'hiredis|^worker/redis/[^/]*\.c$'
-    'uv\.h|^worker/loop/[^/]*\.c$'
+    'librdkafka/|^worker/kafka/'
+    'curl/|^worker/http/'
+    'hiredis|^worker/redis/'
+    'uv\.h|^worker/loop/'
     'microhttpd\.h|^worker/(ops|commands)/[^/]*\.c$'
     'libconfig\.h|^worker/base/conf[^/]*\.c$'
     'openssl/|^worker/base/[^/]*\.c$'
     'zlib\.h|^worker/base/[^/]*\.c$'
-    'pcre2\.h|^worker/(cel|schema|base)/[^/]*\.c$'
-    'cjson/|^worker/json/[^/]*\.[ch]$'
+    'pcre2\.h|^worker/(cel|schema|base)/'
+    'cjson/|^worker/json/'
 )
+
+# Headers of an adapter that show its library: for the adapter's own files only.
+declare -A inner
+while read -r file; do inner[${file#worker/}]=1; done < <(
+    grep -lE '^#include <(librdkafka/|curl/|hiredis|uv\.h|microhttpd|libconfig|openssl/|pcre2)' -r worker --include='*.h')
 
 complain() {
     echo "check-deps: $1"
@@ -36,6 +41,8 @@ while IFS=: read -r file line text; do
     if [[ $text == *\"* ]]; then
         if [ -z "${level[$to]+x}" ]; then
             complain "$file:$line: \"$header\": include project headers as \"folder/name.h\""
+        elif [ "$to" != "$from" ] && [ -n "${inner[$header]+x}" ]; then
+            complain "$file:$line: \"$header\" shows its library; it is for $to/ only"
         elif [ "$to" != "$from" ] && [ "${level[$to]}" -ge "${level[$from]}" ]; then
             complain "$file:$line: $from may not include $to (\"$header\")"
         fi

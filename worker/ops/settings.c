@@ -397,10 +397,12 @@ static void kafka_fault(void *arg, const char *key, const char *why)
 
 static void check_kafka(const struct vd_settings *s, struct vd_diags *diags)
 {
+    const char *const topics[] = {s->output.review, s->output.shadow, s->output.audit,
+                                  s->output.dead_letter};
     struct vd_kafka_conf conf;
     struct vd_err err;
 
-    if (vd_settings_kafka(s, NULL, 0, &conf, &err) == VD_OK)
+    if (vd_settings_kafka(s, topics, sizeof(topics) / sizeof(topics[0]), &conf, &err) == VD_OK)
         (void)vd_kafka_conf_check(&conf, kafka_fault, diags);
 }
 
