@@ -1,6 +1,7 @@
 /* json/number.c - see number.h. */
 #include "json/number.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,9 +13,11 @@ __extension__ typedef unsigned __int128 u128;
 
 size_t vd_double_text(double v, char out[VD_DOUBLE_TEXT_MAX])
 {
+    /* Any decimal of 15 digits survives a double, except where doubles run out of bits. */
+    int first = fabs(v) < DBL_MIN ? 1 : 15;
     int n = 0;
 
-    for (int precision = 15; precision <= 17; precision++) {
+    for (int precision = first; precision <= 17; precision++) {
         n = snprintf(out, VD_DOUBLE_TEXT_MAX, "%.*g", precision, v);
         if (strtod(out, NULL) == v)
             break;
