@@ -67,16 +67,16 @@ groups_of() {
 # everything: this runs before every make test.
 missing() { # groups
     # shellcheck disable=SC2016 # dpkg-query's own ${}
-    awk -v wanted="$1" '
+    { dpkg-query -W -f 'installed: ${db:Status-Abbrev} ${Package}\n' && packages; } | awk -v wanted="$1" '
         BEGIN { n = split(wanted, g, " "); for (i = 1; i <= n; i++) want[g[i]] = 1 }
-        FNR == NR { if ($1 == "ii") have[$2] = 1; next }
+        $1 == "installed:" { if ($2 == "ii") have[$3] = 1; next }
         {
             split($0, col, "|"); for (i in col) gsub(/^ +| +$/, "", col[i])
             if (!(col[2] in want)) next
             n = split(col[1], alt, ",")
             for (i = 1; i <= n; i++) if (alt[i] in have) next
             print col[1] "|" col[3]
-        }' <(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n') <(packages)
+        }'
 }
 
 # The first of the comma-separated alternatives that apt can install here. A single name is left for apt to judge.
