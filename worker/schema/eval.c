@@ -311,6 +311,9 @@ static void keep_error(struct vd_run *run, const struct vd_node *node, const cha
 }
 
 static bool fail_with(struct vd_run *run, const struct vd_node *node, const char *keyword,
+                      const struct vd_place *at, const char *fmt, va_list ap) VD_PRINTF(5, 0);
+
+static bool fail_with(struct vd_run *run, const struct vd_node *node, const char *keyword,
                       const struct vd_place *at, const char *fmt, va_list ap)
 {
     char reason[512];
