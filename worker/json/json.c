@@ -103,11 +103,10 @@ static bool apply_notes(cJSON *root, const struct vd_json_notes *notes, struct v
     cJSON *parents[VD_JSON_MAX_DEPTH];
     size_t depth = 0;
     uint32_t ordinal = 0;
-    const struct vd_json_note *n = notes->items;
-    const struct vd_json_note *end = n + notes->count;
+    size_t next = 0;
 
-    for (cJSON *node = root; n != end && node != NULL; ordinal++) {
-        if (n->node == ordinal && !apply_note(node, n++, text))
+    for (cJSON *node = root; next < notes->count && node != NULL; ordinal++) {
+        if (notes->items[next].node == ordinal && !apply_note(node, &notes->items[next++], text))
             return false;
         if (node->child != NULL) {
             parents[depth++] = node;

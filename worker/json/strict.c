@@ -359,13 +359,14 @@ static enum vd_code scan_key(struct scan *s, struct frame *f)
 /* An object closes: one with many keys is searched for duplicates now. The earliest repetition is reported. */
 static enum vd_code close_object(struct scan *s, const struct frame *f)
 {
-    struct key *keys = s->keys + f->first;
+    struct key *keys;
     size_t count = s->key_count - f->first;
     uint32_t first = UINT32_MAX;
 
     s->key_count = f->first;
     if (count <= SMALL_OBJECT)
         return VD_OK;
+    keys = s->keys + f->first;
     qsort(keys, count, sizeof(*keys), compare_keys);
     for (size_t i = 1; i < count; i++)
         if (same_key(&keys[i - 1], &keys[i]) && keys[i].at < first)

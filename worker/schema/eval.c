@@ -43,6 +43,8 @@ bool vd_run_search(struct vd_run *run, const struct vd_regex *regex, struct vd_s
     found = vd_regex_search(run->matcher, regex, text, &steps);
     if (!vd_run_spend(run, steps))
         return false;
+    if (found == VD_REGEX_NOMEM)
+        return out_of_memory(run);
     if (found == VD_REGEX_LIMIT)
         stop(run, VD_E_LIMIT, "a pattern backtracks too much on this text");
     return found == VD_REGEX_YES;

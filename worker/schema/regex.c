@@ -147,5 +147,7 @@ enum vd_regex_result vd_regex_search(struct vd_regex_matcher *matcher, const str
     }
     if (rc >= 0)
         return VD_REGEX_YES;
-    return rc == PCRE2_ERROR_NOMATCH ? VD_REGEX_NO : VD_REGEX_LIMIT;
+    if (rc == PCRE2_ERROR_NOMATCH)
+        return VD_REGEX_NO;
+    return rc == PCRE2_ERROR_NOMEMORY ? VD_REGEX_NOMEM : VD_REGEX_LIMIT;
 }

@@ -28,7 +28,8 @@ void *vd_regex_free(struct vd_regex *regex);
 enum vd_regex_result {
     VD_REGEX_NO,
     VD_REGEX_YES,
-    VD_REGEX_LIMIT, /* too much backtracking, or no memory for it */
+    VD_REGEX_LIMIT, /* too much backtracking */
+    VD_REGEX_NOMEM, /* the arena is full */
 };
 
 /* Memory to match with; NULL when the arena is full. */
