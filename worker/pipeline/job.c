@@ -162,7 +162,7 @@ static void dead_letter(struct vd_job *job, enum vd_stage stage, const struct vd
         .reason = why->msg,
         .policy_id = job->policy->id,
         .wall_ms = vd_wall_ms(),
-        .max_bytes = vd_kafka_max_record_bytes(job->s->kafka, job->s->topics->dead_letter),
+        .max_bytes = job->s->dead_letter_max_bytes,
     };
     struct vd_output *out = vd_dead_letter_new(job->rec, &letter);
     struct vd_err err;
@@ -248,8 +248,7 @@ static enum vd_code make_outputs(struct vd_job *job, const struct vd_decision *d
     parts.context = context;
     out = vd_decision_output(d, topics, vd_buf_span(&json));
     if (out != NULL)
-        out->next = vd_audit_output(d, &parts, topics, vd_buf_span(&json),
-                                    vd_kafka_max_record_bytes(job->s->kafka, topics->audit));
+        out->next = vd_audit_output(d, &parts, topics, vd_buf_span(&json), job->s->audit_max_bytes);
     if (out == NULL || out->next == NULL) {
         out = vd_output_free(out);
         rc = vd_err_nomem(err, "decision");
@@ -462,6 +461,31 @@ static void retry_context(struct vd_job *job)
     vd_timer_start(job->timer, REDIS_RETRY_MS, 0);
 }
 
+/* All values came: bind them, and reason. values[i] NULL: absent. */
+static void accept_context(struct vd_job *job, const cJSON *const *values)
+{
+    struct vd_err err;
+
+    for (size_t i = 0; i < job->policy->context_count; i++) {
+        if (vd_context_accept(&job->policy->contexts[i], values[i], &job->arena, &job->contexts[i],
+                              &err) != VD_OK) {
+            dead_letter(job, VD_STAGE_CONTEXT, &err, true);
+            return;
+        }
+        vd_facts_set_context(job->facts, i, job->contexts[i]);
+    }
+    begin_reasoning(job, false);
+}
+
+static void take_given_context(struct vd_job *job)
+{
+    const cJSON *values[VD_LOOKUP_MAX] = {NULL};
+
+    for (size_t i = 0; i < job->policy->context_count && i < VD_LOOKUP_MAX; i++)
+        values[i] = vd_json_get(job->s->context, job->policy->contexts[i].name);
+    accept_context(job, values);
+}
+
 static void on_values(void *arg, struct vd_lookup_result *result)
 {
     struct vd_job *job = arg;
@@ -482,17 +506,7 @@ static void on_values(void *arg, struct vd_lookup_result *result)
         dead_letter(job, VD_STAGE_CONTEXT, &err, true);
         return;
     }
-    for (size_t i = 0; i < job->policy->context_count; i++) {
-        enum vd_code rc = vd_context_accept(&job->policy->contexts[i], result->values[i],
-                                            &job->arena, &job->contexts[i], &err);
-
-        if (rc != VD_OK) {
-            dead_letter(job, VD_STAGE_CONTEXT, &err, true);
-            return;
-        }
-        vd_facts_set_context(job->facts, i, job->contexts[i]);
-    }
-    begin_reasoning(job, false);
+    accept_context(job, (const cJSON *const *)result->values);
 }
 
 static void read_context(void *arg)
@@ -544,6 +558,8 @@ static void begin_context(struct vd_job *job)
     }
     if (count == 0)
         begin_reasoning(job, false);
+    else if (job->s->context != NULL)
+        take_given_context(job);
     else if (job->s->redis == NULL)
         begin_reasoning(job, true);
     else
@@ -600,8 +616,7 @@ bool vd_job_admit(struct vd_job *job)
     }
     if (!look_at_age(job))
         return false;
-    if (!vd_decision_id(vd_kafka_cluster_id(job->s->kafka), job->rec, job->event, job->policy->id,
-                        job->id)) {
+    if (!vd_decision_id(job->s->cluster_id, job->rec, job->event, job->policy->id, job->id)) {
         (void)vd_err_nomem(&err, "decision id");
         fatal(job, &err);
         return false;

@@ -37,8 +37,10 @@ struct vd_job_services {
     struct vd_redis
         *redis; /* NULL: no Redis is configured; policies with contexts are refused at load */
     struct vd_router *router; /* NULL: no model is configured: fallbacks decide */
-    struct vd_kafka *kafka;
     struct vd_metrics *metrics;
+    const cJSON *context; /* `verdict decide`: values by context name instead of Redis; else NULL */
+    const char *cluster_id;                        /* NULL: none */
+    size_t audit_max_bytes, dead_letter_max_bytes; /* of a whole record, as the topics allow */
     const struct vd_pipeline_topics *topics;
     const char *worker; /* this worker's name, in every decision */
     const char *source; /* CloudEvents source of decisions */

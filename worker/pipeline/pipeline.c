@@ -25,6 +25,7 @@ struct work {
 
 struct vd_pipeline {
     struct vd_job_services services;
+    struct vd_kafka *kafka;
     struct vd_pipeline_topic *topics;
     size_t topic_count;
     size_t max_in_flight, max_uncommitted;
@@ -94,7 +95,7 @@ void *vd_pipeline_free(struct vd_pipeline *p)
 
 void vd_pipeline_set_kafka(struct vd_pipeline *p, struct vd_kafka *kafka)
 {
-    p->services.kafka = kafka;
+    p->kafka = kafka;
 }
 
 void vd_pipeline_set_policies(struct vd_pipeline *p, struct vd_policy_set *set)
@@ -241,9 +242,9 @@ static void settle(struct work *w, struct vd_output *extra)
     work_free(w);
     rec->user =
         (void *)(uintptr_t)vd_mono_ms(); /* from here on: since when it waits for its commit */
-    vd_kafka_settle(p->services.kafka, rec, list);
+    vd_kafka_settle(p->kafka, rec, list);
     start_ready(p);
-    vd_kafka_resume(p->services.kafka);
+    vd_kafka_resume(p->kafka);
 }
 
 static void job_done(struct work *w)
@@ -284,7 +285,7 @@ static struct vd_output *dead_letter(struct vd_pipeline *p, const struct vd_reco
         .stage = stage,
         .reason = reason,
         .wall_ms = vd_wall_ms(),
-        .max_bytes = vd_kafka_max_record_bytes(p->services.kafka, topic),
+        .max_bytes = vd_kafka_max_record_bytes(p->kafka, topic),
     };
     struct vd_output *out = vd_dead_letter_new(rec, &letter);
 
@@ -359,6 +360,10 @@ static void on_record(void *arg, struct vd_record *rec)
         return;
     }
     p->records++;
+    p->services.cluster_id = vd_kafka_cluster_id(p->kafka);
+    p->services.audit_max_bytes = vd_kafka_max_record_bytes(p->kafka, p->services.topics->audit);
+    p->services.dead_letter_max_bytes =
+        vd_kafka_max_record_bytes(p->kafka, p->services.topics->dead_letter);
     vd_metric_add(p->services.metrics, VD_M_EVENTS, rec->topic, "", 1);
     if (rec->value.ptr == NULL) {
         skip(w, "null_value");

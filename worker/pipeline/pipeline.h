@@ -35,7 +35,8 @@ struct vd_pipeline_conf {
     size_t topic_count;
     size_t max_in_flight;
     size_t max_uncommitted;
-    struct vd_job_services services; /* copied; kafka, settled and arg are filled in here */
+    struct vd_job_services
+        services; /* copied; settled, arg and what Kafka knows are filled in here */
     void (*fatal)(void *arg, const struct vd_err *err);
     void *arg;
 };
