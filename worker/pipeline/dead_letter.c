@@ -36,7 +36,7 @@ static bool add_number(struct vd_output *out, const char *name, int64_t value)
 static bool kept(struct vd_span name)
 {
     return !vd_span_starts(name, VD_LIT("verdict-")) || vd_span_eq_c(name, "verdict-redriven") ||
-           vd_span_eq_c(name, "verdict-decision-id") || vd_span_eq_c(name, "verdict-hops");
+           vd_span_eq_c(name, "verdict-hops");
 }
 
 /* As many of the original's headers as fit in max_bytes. */
@@ -70,7 +70,9 @@ static bool add_own_headers(struct vd_output *out, const struct vd_record *rec,
            add_text(out, "verdict-policy", letter->policy_id != NULL ? letter->policy_id : "") &&
            add_text(out, "verdict-topic", rec->topic) &&
            add_number(out, "verdict-partition", rec->partition) &&
-           add_number(out, "verdict-offset", rec->offset) && add_text(out, "verdict-time", time);
+           add_number(out, "verdict-offset", rec->offset) && add_text(out, "verdict-time", time) &&
+           (letter->decision_id == NULL ||
+            add_text(out, "verdict-decision-id", letter->decision_id));
 }
 
 static bool truncate_value(struct vd_output *out, const struct vd_record *rec, size_t max_bytes)

@@ -27,8 +27,9 @@ const char *vd_stage_name(enum vd_stage stage);
 struct vd_dead_letter {
     const char *topic; /* where it goes */
     enum vd_stage stage;
-    const char *reason;    /* one sentence */
-    const char *policy_id; /* NULL: no policy is to blame */
+    const char *reason;      /* one sentence */
+    const char *policy_id;   /* NULL: no policy is to blame */
+    const char *decision_id; /* that its decision would have had, for a redrive; NULL: unknown */
     int64_t wall_ms;
     size_t max_bytes; /* of the whole record, vd_kafka_max_record_bytes() */
 };

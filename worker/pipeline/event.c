@@ -150,8 +150,11 @@ static enum vd_code read_own_headers(struct reading *r)
             "%u decisions lead to this one: policies feed each other in a loop (limit %d)",
             (unsigned)n, VD_HOPS_MAX);
     r->event->hops = (unsigned)n;
-    if (is_sha256_hex(original))
-        r->event->original_id = original;
+    if (header(r->rec, "verdict-redriven").len > 0) {
+        r->event->only_policy = header(r->rec, "verdict-policy");
+        if (is_sha256_hex(original))
+            r->event->original_id = original;
+    }
     if (traceparent_valid(traceparent)) {
         r->event->traceparent = traceparent;
         if (tracestate_valid(tracestate))

@@ -49,6 +49,7 @@ struct vd_event {
     struct vd_span traceparent, tracestate; /* valid ones, else empty */
     unsigned hops;              /* decisions this event descends from (header verdict-hops) */
     struct vd_span original_id; /* decision id that a redriven record carries, else empty */
+    struct vd_span only_policy; /* a redriven record: the one policy that gave it up; else empty */
 };
 
 /* rec's value must not be NULL (a null value is no event). On failure *ret is untouched. */

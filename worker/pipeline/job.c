@@ -161,6 +161,7 @@ static void dead_letter(struct vd_job *job, enum vd_stage stage, const struct vd
         .stage = stage,
         .reason = why->msg,
         .policy_id = job->policy->id,
+        .decision_id = job->id[0] != '\0' ? job->id : NULL,
         .wall_ms = vd_wall_ms(),
         .max_bytes = job->s->dead_letter_max_bytes,
     };
@@ -573,6 +574,11 @@ bool vd_job_match(struct vd_job *job)
     struct vd_err err;
     bool match = false;
 
+    if (!vd_decision_id(job->s->cluster_id, job->rec, job->event, job->policy->id, job->id)) {
+        (void)vd_err_nomem(&err, "decision id");
+        fatal(job, &err);
+        return false;
+    }
     if (vd_facts_when(job->facts, &match, &err) != VD_OK) {
         dead_letter(job, VD_STAGE_ROUTE, &err, false);
         return true;
@@ -616,11 +622,6 @@ bool vd_job_admit(struct vd_job *job)
     }
     if (!look_at_age(job))
         return false;
-    if (!vd_decision_id(job->s->cluster_id, job->rec, job->event, job->policy->id, job->id)) {
-        (void)vd_err_nomem(&err, "decision id");
-        fatal(job, &err);
-        return false;
-    }
     job->state = WAITING;
     job->key_entry.job = job;
     job->waiting_since_ms = vd_mono_ms();

@@ -333,6 +333,9 @@ static void try_policy(struct work *w, const struct vd_policy *policy, int64_t n
     struct vd_job *job;
     struct vd_err err;
 
+    /* The others have decided it already, when it was new. */
+    if (w->event.only_policy.len > 0 && !vd_span_eq_c(w->event.only_policy, policy->id))
+        return;
     if (policy->mode == VD_MODE_OFF || !vd_policy_reads(policy, vd_span_of(w->rec->topic)))
         return;
     if (vd_job_new(&p->services, w->rec, &w->event, p->set, policy, now_ms, &job, &err) != VD_OK) {
