@@ -57,6 +57,8 @@ struct vd_judgement {
     const struct vd_rule_result *rules;
     size_t rule_count;
     size_t failed; /* of them FAIL or ERROR */
+    cJSON *bound;  /* what facts has bound meanwhile */
+    struct vd_facts *facts;
 };
 
 /* Fails only for memory; everything else is a verdict. After it, params, action, evidence and decision stay bound in facts

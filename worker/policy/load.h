@@ -1,0 +1,88 @@
+/* policy/load.h - what the files that load a policy share; nobody else includes it.
+ *
+ * Why:      one file a part of the policy language: load.c (sections, names), load_actions.c (actions, params, rules, choices),
+ *           load_files.c (schemas, prompt, hash), check.c (what only the whole policy shows).
+ * Thread:   one owner.
+ * Errors:   a person's mistake is a diagnostic and loading goes on, so that all are found; ld->rc is set for memory only.
+ */
+#ifndef VD_POLICY_LOAD_H
+#define VD_POLICY_LOAD_H
+
+#include "base/arena.h"
+#include "base/conf.h"
+#include "base/hash.h"
+#include "policy/policy.h"
+
+typedef void *vd_release_fn(void *thing);
+
+struct vd_owned {
+    vd_release_fn *release;
+    void *thing;
+    struct vd_owned *next;
+};
+
+struct vd_policy_memory {
+    struct vd_arena arena;
+    struct vd_owned *owned;
+};
+
+struct vd_loader {
+    struct vd_policy *policy;
+    struct vd_arena *arena;
+    struct vd_conf *conf;
+    const struct vd_policy_options *options;
+    struct vd_diags *diags;
+    struct vd_cel_env *env; /* event, now, contexts, lets */
+    cJSON *files;           /* name -> canonical text of schemas and the prompt, for the hash */
+    enum vd_code rc;        /* VD_E_NOMEM once memory was out */
+};
+
+/* -- helpers ----------------------------------------------------------------------------------------------------- */
+
+/* From the policy's arena; NULL sets ld->rc. */
+void *vd_ld_array(struct vd_loader *ld, size_t n, size_t size);
+const char *vd_ld_string(struct vd_loader *ld, struct vd_span s);
+/* The policy frees thing with release; without memory it is freed now and ld->rc is set. */
+void vd_ld_own(struct vd_loader *ld, vd_release_fn *release, void *thing);
+void vd_ld_nomem(struct vd_loader *ld);
+/* Read a group by rows. */
+void vd_ld_read(struct vd_loader *ld, const struct vd_conf_node *group,
+                const struct vd_conf_row *rows, void *target);
+/* Compile the string at node; NULL after a diagnostic. wants: the kind it must have where that is known, VD_CEL_ERROR for any. */
+const struct vd_cel_program *vd_ld_program(struct vd_loader *ld, const struct vd_cel_env *env,
+                                           const struct vd_conf_node *node, enum vd_cel_kind wants);
+const struct vd_cel_program *vd_ld_compile(struct vd_loader *ld, const struct vd_cel_env *env,
+                                           struct vd_span source, const struct vd_conf_node *node,
+                                           enum vd_cel_kind wants);
+/* The node as JSON; NULL sets ld->rc. The policy owns it. */
+const cJSON *vd_ld_json(struct vd_loader *ld, const struct vd_conf_node *node);
+cJSON *vd_conf_to_json(const struct vd_conf_node *node);
+/* [A-Za-z_][A-Za-z0-9_]*, not a reserved word; a diagnostic otherwise. */
+bool vd_ld_name(struct vd_loader *ld, const struct vd_conf_node *node, bool binding);
+/* Members of a group, at most VD_POLICY_MAX_NAMES; 0 with a diagnostic when node is no group. */
+size_t vd_ld_count(struct vd_loader *ld, const struct vd_conf_node *node);
+
+/* A strict environment of this policy's names; params_schema may be NULL. rules: with params, action, evidence, decision. */
+struct vd_cel_env *vd_ld_env(struct vd_loader *ld, bool rules, const cJSON *params_schema);
+
+/* -- parts ------------------------------------------------------------------------------------------------------- */
+
+/* load_files.c */
+void vd_ld_schema(struct vd_loader *ld, const char *name, const struct vd_conf_node *node,
+                  const cJSON **ret_tree, const struct vd_schema **ret_schema);
+const char *vd_ld_prompt(struct vd_loader *ld, const char *name, const struct vd_conf_node *node);
+void vd_ld_hash(struct vd_loader *ld);
+
+/* load_actions.c */
+void vd_ld_actions(struct vd_loader *ld, const struct vd_conf_node *node);
+void vd_ld_fallback(struct vd_loader *ld, const struct vd_conf_node *node);
+void vd_ld_shortcuts(struct vd_loader *ld, const struct vd_conf_node *node);
+
+/* load_params.c */
+void vd_ld_params(struct vd_loader *ld, const struct vd_conf_node *node, const char *prefix,
+                  unsigned depth, const struct vd_param **ret, size_t *ret_count);
+
+/* check.c: with everything loaded and no error so far. */
+void vd_ld_check(struct vd_loader *ld, const struct vd_conf_node *root);
+
+#endif
