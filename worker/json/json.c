@@ -164,6 +164,8 @@ static struct vd_span bytes_of(const cJSON *node)
 
 enum vd_json_kind vd_json_kind(const cJSON *node)
 {
+    if (node == NULL)
+        return VD_JSON_NULL;
     int64_t v;
 
     switch (node->type & 0xFF) {
@@ -198,16 +200,21 @@ const char *vd_json_kind_name(enum vd_json_kind kind)
     return names[kind];
 }
 
+static int type_of(const cJSON *node)
+{
+    return node == NULL ? cJSON_Invalid : node->type & 0xFF;
+}
+
 struct vd_span vd_json_string(const cJSON *node)
 {
-    int type = node->type & 0xFF;
+    int type = type_of(node);
 
     return type == cJSON_String || type == cJSON_Raw ? bytes_of(node) : (struct vd_span){NULL, 0};
 }
 
 bool vd_json_int(const cJSON *node, int64_t *ret)
 {
-    if ((node->type & VD_JSON_INTEGER) == 0)
+    if (node == NULL || (node->type & VD_JSON_INTEGER) == 0)
         return false;
     if ((node->type & 0xFF) == cJSON_Raw)
         return vd_parse_i64(bytes_of(node), ret);
@@ -219,7 +226,7 @@ bool vd_json_int(const cJSON *node, int64_t *ret)
 
 bool vd_json_double(const cJSON *node, double *ret)
 {
-    int type = node->type & 0xFF;
+    int type = type_of(node);
 
     if (type == cJSON_Number)
         *ret = node->valuedouble;
@@ -232,7 +239,7 @@ bool vd_json_double(const cJSON *node, double *ret)
 
 bool vd_json_bool(const cJSON *node, bool *ret)
 {
-    int type = node->type & 0xFF;
+    int type = type_of(node);
 
     if (type != cJSON_True && type != cJSON_False)
         return false;

@@ -48,6 +48,7 @@ enum vd_code vd_json_check_rfc8259(struct vd_span text, struct vd_err *err) VD_M
 enum vd_code vd_json_parse(struct vd_span text, cJSON **ret_tree, struct vd_err *err) VD_MUST_CHECK;
 void *vd_json_free(cJSON *tree); /* NULL-safe; returns NULL */
 
+/* node may be NULL in all of these: an absent member reads as null. */
 enum vd_json_kind vd_json_kind(const cJSON *node);
 const char *
 vd_json_kind_name(enum vd_json_kind kind);         /* "null", "boolean", "integer", "number", ... */

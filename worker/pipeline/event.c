@@ -443,12 +443,14 @@ static enum vd_code read_plain(struct reading *r)
 {
     cJSON *body = NULL;
     enum vd_code rc = parse(r, r->rec->value, &body);
+    const cJSON *data;
     bool envelope;
 
     if (rc != VD_OK)
         return rc;
-    envelope = vd_json_kind(vd_json_get(body, "data")) == VD_JSON_OBJECT &&
-               vd_json_get(body, "data") != NULL && vd_json_get_string(body, "type").len > 0;
+    data = vd_json_get(body, "data");
+    envelope = data != NULL && vd_json_kind(data) == VD_JSON_OBJECT &&
+               vd_json_get_string(body, "type").len > 0;
     if (envelope) {
         r->event->tree = body;
         return put_attributes(r, body);
