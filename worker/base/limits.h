@@ -89,7 +89,7 @@
 #define VD_CEL_MAX_PATTERN_REPEAT 1000 /* RE2's own bound for {n,m} */
 #define VD_CEL_MATCH_HEAP_KIB     1024 /* PCRE2's backtracking memory for one match */
 #define VD_CEL_MAX_EQUAL_DEPTH    512  /* equality, format and JSON recurse into values this deep */
-#define VD_CEL_MAX_ZONE_BYTES     65536 /* the largest file of the tz database is under 4 KB */
+#define VD_CEL_MAX_ZONE_BYTES     16384 /* the largest file of the tz database is under 4 KB; read on the stack */
 #define VD_CEL_ZONE_STEPS         5000 /* reading a zone by a name that is not constant opens a file */
 
 /* -- redis ------------------------------------------------------------------------------------------------------- */

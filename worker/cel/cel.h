@@ -5,6 +5,13 @@
  *           tests/simple.
  * Thread:   compile anywhere; env and program are const after building and may be shared; an evaluation belongs to its arena.
  * Owns:     a program owns copies of its source and constants.
+ * Adds:     beside CEL's own functions and those of the strings extension:
+ *             sum(list)  min(list) max(list)  min(a, b, ...) max(a, b, ...)  abs(number), also as list.sum() and so on; sum adds
+ *               ints as ints and, where a double is among them, all as doubles,
+ *             list.min_by(x, key) list.max_by(x, key) list.sort_by(x, key): macros; the first of equal items wins, sorting is stable,
+ *             index_of(list, value), list.index_of(value): -1 when there is none,
+ *             minor_units("19.99", "USD") == 1999: exact, by ISO 4217; an error for an unknown currency or digits too many,
+ *             verified(evidence): what the context's function says.
  * Errors:   compile: VD_E_CONFIG, message "column 12: ..."; eval: VD_E_INPUT for CEL errors (no such key, overflow, ...),
  *           VD_E_LIMIT for the step budget and depth, VD_E_NOMEM for the arena.
  */
@@ -43,7 +50,9 @@ struct vd_cel_map;  /* arena map */
 struct vd_cel_value {
     enum vd_cel_kind kind;
     bool
-        is_json; /* LIST and MAP: u.json is a borrowed cJSON array or object, wrapped without copying */
+        is_json; /* LIST, MAP: u.json is a borrowed cJSON array or object, wrapped without copying */
+    uint16_t line;   /* ERROR: where it arose, from 1; 0 when unknown */
+    uint16_t column; /* ERROR: in code points, from 1 */
     union {
         bool b;
         int64_t i;
@@ -74,6 +83,9 @@ enum vd_code vd_cel_env_declare(struct vd_cel_env *env, const char *name, const 
 /* Namespace that unqualified names resolve in first (the suite's "container"); NULL is the root. */
 enum vd_code vd_cel_env_set_container(struct vd_cel_env *env, const char *container) VD_MUST_CHECK;
 size_t vd_cel_env_count(const struct vd_cel_env *env);
+/* A lenient environment compiles whatever parses: unknown names and functions and wrong types are errors of evaluation then, which
+ * && and || may absorb, as the standard's unchecked mode wants. The default is strict. */
+void vd_cel_env_set_lenient(struct vd_cel_env *env, bool lenient);
 
 /* -- programs ---------------------------------------------------------------------------------------------------- */
 
@@ -97,6 +109,8 @@ struct vd_cel_eval_context {
     struct vd_arena *arena; /* results live here */
     uint64_t max_steps;     /* 0: VD_CEL_MAX_STEPS */
     uint64_t steps;         /* out: steps spent, accumulates over calls that share the context */
+    unsigned error_line; /* out: where the error of the last call arose, from 1; 0 when unknown */
+    unsigned error_column;
     vd_cel_verified_fn *verified;
     void *verified_arg;
 };
@@ -104,6 +118,9 @@ struct vd_cel_eval_context {
 /* *ret_value is set on VD_OK only. */
 enum vd_code vd_cel_eval(const struct vd_cel_program *program, struct vd_cel_eval_context *context,
                          struct vd_cel_value *ret_value, struct vd_err *err) VD_MUST_CHECK;
+
+/* The place a compile error names, from its message; false when it names none. */
+bool vd_cel_error_place(const struct vd_err *err, unsigned *ret_line, unsigned *ret_column);
 
 /* -- values ------------------------------------------------------------------------------------------------------ */
 
