@@ -78,7 +78,7 @@ static size_t line_of(const struct vd_record *rec)
     for (i = 0; i < rec->key.len; i++)
         h = (h ^ (unsigned char)rec->key.ptr[i]) * UINT64_C(1099511628211);
     return rec->key.ptr == NULL ? ((size_t)rec->offset & (LINES - 1))
-                                : (size_t)(h >> 20) & (LINES - 1);
+                                : (size_t)(h * UINT64_C(0x9E3779B97F4A7C15) >> 40) & (LINES - 1);
 }
 
 static void start_head(struct app *a, struct item *it)
