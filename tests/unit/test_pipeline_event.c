@@ -305,7 +305,7 @@ static void the_decision_id_is_stable_and_particular(void **state)
     assert_string_not_equal(a, b);
     vd_event_fini(&event);
     assert_int_equal(
-        read_with(&(struct vd_event_reader_conf){.format = VD_FORMAT_JSON}, VD_LIT("{}"), h, 1),
+        read_with(&(struct vd_event_reader_conf){.format = VD_FORMAT_JSON}, VD_LIT("{}"), h, 3),
         VD_OK);
     assert_true(vd_decision_id("c", &rec, &event, "p", b));
     assert_memory_equal(b, h[0].value.ptr, 64);
