@@ -9,6 +9,8 @@
 #include "base/limits.h"
 #include "json/strict.h"
 
+#define SMALL_TEXT                                                                                 \
+    8192 /* most events: copied on the stack, since the heap is the slowest part of this */
 #define CJSON_NUMBER_LEN 63 /* 1.7.15 reads this much of a number and trips over the rest */
 
 static void free_hook(void *p)
@@ -27,12 +29,14 @@ void vd_json_init(void)
 
 /* cJSON reads behind the end of a text that is not NUL-terminated (CVE-2023-53154), so it gets a copy. In the copy, numbers
  * too long for it are blanked: apply_note() puts them back. */
-static char *copy_for_cjson(struct vd_span text, const struct vd_json_notes *notes)
+static char *copy_for_cjson(struct vd_span text, const struct vd_json_notes *notes, char *small)
 {
-    char *copy = vd_strndup(text);
+    char *copy = text.len < SMALL_TEXT ? small : vd_realloc(NULL, text.len + 1);
 
     if (copy == NULL)
         return NULL;
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
     for (size_t i = 0; i < notes->count; i++) {
         const struct vd_json_note *n = &notes->items[i];
 
@@ -122,14 +126,17 @@ static bool apply_notes(cJSON *root, const struct vd_json_notes *notes, struct v
 
 enum vd_code vd_json_parse(struct vd_span text, cJSON **ret_tree, struct vd_err *err)
 {
-    struct vd_json_notes notes = {0};
+    struct vd_json_notes notes;
+    char small[SMALL_TEXT];
     char *copy = NULL;
     cJSON *tree = NULL;
-    enum vd_code rc = vd_json_scan(text, &notes, err);
+    enum vd_code rc;
 
+    vd_json_notes_init(&notes);
+    rc = vd_json_scan(text, &notes, err);
     if (rc != VD_OK)
         goto out;
-    copy = copy_for_cjson(text, &notes);
+    copy = copy_for_cjson(text, &notes, small);
     if (copy != NULL)
         tree = cJSON_ParseWithLengthOpts(copy, text.len + 1, NULL, 1);
     if (tree == NULL || !apply_notes(tree, &notes, text)) {
@@ -140,7 +147,8 @@ enum vd_code vd_json_parse(struct vd_span text, cJSON **ret_tree, struct vd_err 
     tree = NULL; /* transferred */
 out:
     (void)vd_json_free(tree);
-    (void)vd_free(copy);
+    if (copy != small)
+        (void)vd_free(copy);
     vd_json_notes_fini(&notes);
     return rc;
 }

@@ -14,6 +14,7 @@
 #include "json/json.h"
 #include "json/utf8.h"
 
+#define FIRST_KEYS   64
 #define SMALL_OBJECT 32
 #define EXACT_DIGITS 15 /* any integer this long is exact as a double */
 #define EXACT_MAX    (1LL << 53)
@@ -39,7 +40,8 @@ struct scan {
     const char *end;
     struct frame frames[VD_JSON_MAX_DEPTH];
     size_t depth;
-    struct key *keys;
+    struct key *keys; /* first_keys, or on the heap */
+    const struct key *first_keys;
     size_t key_count;
     size_t key_cap;
     struct vd_arena decoded;
@@ -57,10 +59,31 @@ struct literal {
     bool has_nul;
 };
 
+void vd_json_notes_init(struct vd_json_notes *notes)
+{
+    notes->items = notes->first;
+    notes->count = 0;
+    notes->cap = VD_JSON_NOTES_FIRST;
+}
+
 void vd_json_notes_fini(struct vd_json_notes *notes)
 {
-    notes->items = vd_free(notes->items);
-    notes->count = notes->cap = 0;
+    if (notes->items != notes->first)
+        notes->items = vd_free(notes->items);
+}
+
+/* Doubles an array that starts in first, which is not on the heap. NULL when memory is out; items is unchanged then. */
+static void *grow(void *items, const void *first, size_t *cap, size_t size)
+{
+    void *grown = items == first ? vd_realloc_array(NULL, *cap * 2, size)
+                                 : vd_realloc_array(items, *cap * 2, size);
+
+    if (grown == NULL)
+        return NULL;
+    if (items == first)
+        memcpy(grown, first, *cap * size);
+    *cap *= 2;
+    return grown;
 }
 
 static enum vd_code fail(struct scan *s, enum vd_code code, const char *at, const char *reason)
@@ -91,13 +114,11 @@ static enum vd_code note(struct scan *s, enum vd_json_note_what what, const char
     if (n == NULL)
         return VD_OK;
     if (n->count == n->cap) {
-        size_t cap = n->cap == 0 ? 64 : n->cap * 2;
-        struct vd_json_note *items = vd_realloc_array(n->items, cap, sizeof(*items));
+        struct vd_json_note *items = grow(n->items, n->first, &n->cap, sizeof(*items));
 
         if (items == NULL)
             return vd_err_nomem(s->err, "JSON notes");
         n->items = items;
-        n->cap = cap;
     }
     n->items[n->count++] =
         (struct vd_json_note){s->node, (uint32_t)(at - s->start), (uint32_t)len, what};
@@ -314,13 +335,11 @@ static enum vd_code decode_key(struct scan *s, const struct literal *lit, struct
 static enum vd_code push_key(struct scan *s, const struct key *key)
 {
     if (s->key_count == s->key_cap) {
-        size_t cap = s->key_cap == 0 ? 64 : s->key_cap * 2;
-        struct key *keys = vd_realloc_array(s->keys, cap, sizeof(*keys));
+        struct key *keys = grow(s->keys, s->first_keys, &s->key_cap, sizeof(*keys));
 
         if (keys == NULL)
             return vd_err_nomem(s->err, "JSON keys");
         s->keys = keys;
-        s->key_cap = cap;
     }
     s->keys[s->key_count++] = *key;
     return VD_OK;
@@ -570,6 +589,7 @@ static enum vd_code scan_document(struct scan *s)
 
 static enum vd_code scan_whole(struct scan *s, struct vd_span text)
 {
+    struct key first_keys[FIRST_KEYS];
     enum vd_code rc;
 
     if (text.len > VD_JSON_MAX_BYTES)
@@ -577,10 +597,16 @@ static enum vd_code scan_whole(struct scan *s, struct vd_span text)
                           VD_JSON_MAX_BYTES);
     s->start = s->p = text.ptr == NULL ? "" : text.ptr;
     s->end = s->start + text.len;
+    s->keys = first_keys;
+    s->first_keys = first_keys;
+    s->key_cap = FIRST_KEYS;
     vd_arena_init(&s->decoded, text.len * 20 + 1024); /* a decoded key of 2 bytes takes up to 32 */
     rc = scan_document(s);
     vd_arena_fini(&s->decoded);
-    s->keys = vd_free(s->keys);
+    if (s->keys != first_keys)
+        (void)vd_free(s->keys);
+    s->keys = NULL;
+    s->first_keys = NULL;
     return rc;
 }
 

@@ -30,15 +30,19 @@ struct vd_json_note {
     enum vd_json_note_what what;
 };
 
+#define VD_JSON_NOTES_FIRST 64 /* most events have fewer; they need no memory from the heap */
+
 struct vd_json_notes {
-    struct vd_json_note *items;
+    struct vd_json_note *items; /* first, or on the heap */
     size_t count;
     size_t cap;
+    struct vd_json_note first[VD_JSON_NOTES_FIRST];
 };
 
+void vd_json_notes_init(struct vd_json_notes *notes);
 void vd_json_notes_fini(struct vd_json_notes *notes);
 
-/* Check text. With notes (zeroed by the caller): also fill them, and refuse keys that hold U+0000, since a tree cannot. */
+/* Check text. With notes (initialised by the caller): also fill them, and refuse keys that hold U+0000, since a tree cannot. */
 enum vd_code vd_json_scan(struct vd_span text, struct vd_json_notes *notes,
                           struct vd_err *err) VD_MUST_CHECK;
 

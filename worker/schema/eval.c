@@ -158,6 +158,8 @@ bool vd_eval(struct vd_run *run, const struct vd_node *node, const struct vd_pla
 
     if (!vd_run_spend(run, 1))
         return false;
+    if (run->errors != NULL && run->error_count == run->error_max)
+        return false; /* the verdict is known, and nothing more is kept */
     if (node->boolean)
         return node->verdict || vd_run_fail_as(run, node, NULL, at, "is not allowed here");
     if (run->depth >= VD_SCHEMA_MAX_DEPTH) {

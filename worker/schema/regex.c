@@ -8,8 +8,9 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 
-#define FIRST_LIMIT  5000 /* enough for nearly every match; raised tenfold while paying for it */
-#define STEPS_SHARE  16   /* PCRE2's match() is about this much cheaper than a step of ours */
+#define FIRST_LIMIT                                                                                \
+    200 /* most matches need fewer; then more is paid for, in steps of the schema's budget */
+#define LIMIT_FACTOR 4
 #define GROUPS_DEPTH 64
 
 struct vd_regex {
@@ -127,6 +128,8 @@ struct vd_regex_matcher *vd_regex_matcher(struct vd_arena *arena)
     return m;
 }
 
+/* PCRE2 does not say how much work a match was. So it gets little at first, and more as long as it asks for more: what was
+ * allowed is what it cost, within the factor. One of its steps takes as long as one of ours. */
 enum vd_regex_result vd_regex_search(struct vd_regex_matcher *matcher, const struct vd_regex *regex,
                                      struct vd_span text, unsigned long *ret_steps)
 {
@@ -140,10 +143,10 @@ enum vd_regex_result vd_regex_search(struct vd_regex_matcher *matcher, const str
                          PCRE2_NO_UTF_CHECK, matcher->data, matcher->context);
         if (rc != PCRE2_ERROR_MATCHLIMIT)
             break;
-        *ret_steps += limit / STEPS_SHARE;
+        *ret_steps += limit;
         if (limit >= VD_SCHEMA_MAX_MATCH_STEPS)
             return VD_REGEX_LIMIT;
-        limit *= 10;
+        limit *= LIMIT_FACTOR;
     }
     if (rc >= 0)
         return VD_REGEX_YES;
