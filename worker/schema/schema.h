@@ -4,8 +4,11 @@
  * Source:   JSON Schema draft 2020-12 (Core, Validation) and draft-07; conformance: JSON-Schema-Test-Suite.
  * Thread:   compile anywhere; a compiled schema is const and may be used by any thread.
  * Owns:     a compiled schema owns copies of all it needs; the source tree may be freed.
- * Errors:   VD_E_CONFIG for a schema that does not compile (names the place as a JSON Pointer), VD_E_LIMIT when a validation
- *           passes its step budget (treated by every caller as invalid).
+ * Errors:   compile: VD_E_CONFIG for a schema that means nothing (names the place as a JSON Pointer), VD_E_LIMIT for one that is too
+ *           large or refers to too many documents. validate: VD_E_LIMIT past its step budget, a $ref cycle or a pattern that backtracks
+ *           too much, VD_E_NOMEM when the arena is full; every caller treats both as invalid.
+ * Shapes:   $schema of 2020-12, draft-07 and draft-06 (as draft-07) is known; another one must come from resolve(), or is refused.
+ *           content* are annotations; so is format, unless assert_format or the metaschema's vocabulary says otherwise.
  */
 #ifndef VD_SCHEMA_SCHEMA_H
 #define VD_SCHEMA_SCHEMA_H
@@ -40,9 +43,9 @@ void *vd_schema_free(struct vd_schema *schema);
 struct vd_schema_error {
     const char *instance_path; /* JSON Pointer into the instance, "" is the whole */
     const char *schema_path;   /* JSON Pointer of the keyword in the schema */
-    const char *keyword;
+    const char *keyword;       /* where the schema is false: the name it stands under */
     const char *
-        reason; /* reads well: "must be at least 1, is -3" ; never quotes more than 60 bytes of the instance */
+        reason; /* reads well: "must be at least 1, is -3"; never quotes more than 60 bytes of a value */
 };
 
 struct vd_schema_result {
@@ -51,7 +54,8 @@ struct vd_schema_result {
     const struct vd_schema_error *errors; /* in the arena */
 };
 
-/* Validate. Memory comes from arena only (rewound by the caller). max_errors 0: only the verdict, fastest. */
+/* Validate. Memory that lasts comes from arena only (rewound by the caller); it needs none of it for most valid instances. max_errors 0: only the
+ * verdict, fastest. The verdict is found first; only an invalid instance is walked again to say why. */
 enum vd_code vd_schema_validate(const struct vd_schema *schema, const cJSON *instance,
                                 size_t max_errors, struct vd_arena *arena,
                                 struct vd_schema_result *ret, struct vd_err *err) VD_MUST_CHECK;
