@@ -12,7 +12,7 @@
 #define VD_JSON_MAX_NUMBER_LEN                                                                     \
     400 /* longest digits a double can need is 309; longer is an attack on strtod */
 #define VD_JSON_MAX_TREE_DEPTH                                                                     \
-    (2 * VD_JSON_MAX_DEPTH) /* trees that the program builds around parsed ones; writers recurse */
+    128 /* twice the above: trees that the program builds around parsed ones; writers recurse */
 #define VD_JSON_MAX_BYTES (64u << 20) /* files given to the command line tools */
 
 /* -- schema ------------------------------------------------------------------------------------------------------ */
@@ -89,8 +89,9 @@
 #define VD_CEL_MAX_PATTERN_REPEAT 1000 /* RE2's own bound for {n,m} */
 #define VD_CEL_MATCH_HEAP_KIB     1024 /* PCRE2's backtracking memory for one match */
 #define VD_CEL_MAX_EQUAL_DEPTH    512  /* equality, format and JSON recurse into values this deep */
-#define VD_CEL_MAX_ZONE_BYTES     16384 /* the largest file of the tz database is under 4 KB; read on the stack */
-#define VD_CEL_ZONE_STEPS         5000 /* reading a zone by a name that is not constant opens a file */
+#define VD_CEL_MAX_ZONE_BYTES                                                                      \
+    16384 /* the largest file of the tz database is under 4 KB; read on the stack */
+#define VD_CEL_ZONE_STEPS 5000 /* reading a zone by a name that is not constant opens a file */
 
 /* -- redis ------------------------------------------------------------------------------------------------------- */
 #define VD_REDIS_REPLY_MAX_BYTES                                                                   \

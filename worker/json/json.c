@@ -64,8 +64,8 @@ static double nearest_double(struct vd_span digits)
 {
     char copy[VD_JSON_MAX_NUMBER_LEN + 1];
 
-    if (digits.len > VD_JSON_MAX_NUMBER_LEN)
-        return NAN;
+    if (digits.len == 0 || digits.len > VD_JSON_MAX_NUMBER_LEN)
+        return NAN; /* only in trees made by hand */
     memcpy(copy, digits.ptr, digits.len);
     copy[digits.len] = '\0';
     return strtod(copy, NULL); /* the locale is always "C" */

@@ -126,7 +126,7 @@ static size_t punycode_length(const struct label *l)
         delta += (next - n) * (uint32_t)(done + 1);
         n = next;
         for (size_t i = 0; i < l->count; i++) {
-            uint32_t q = delta;
+            uint32_t q;
 
             delta += l->chars[i] < n;
             if (l->chars[i] != n)
