@@ -102,14 +102,15 @@ static bool run_path(struct vd_cel_run *run, const struct vd_cel_node *node,
     const struct vd_cel_value *base =
         node->u.path.is_local ? &run->locals[node->u.path.slot] : &run->values[node->u.path.slot];
     const struct vd_span *field = node->u.path.fields;
-    const struct vd_span *end = field + node->u.path.count;
+    const struct vd_span *end;
     struct vd_cel_value v = *base;
 
     run->node = node;
-    if (v.kind == VD_CEL_ERROR) {
+    if (v.kind == VD_CEL_ERROR || node->u.path.count == 0) {
         *ret = v;
-        return false;
+        return v.kind != VD_CEL_ERROR;
     }
+    end = field + node->u.path.count;
     while (field < end && v.kind == VD_CEL_MAP && v.is_json) {
         const cJSON *json = v.u.json;
 
