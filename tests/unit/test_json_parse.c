@@ -111,6 +111,10 @@ static void half_a_surrogate_pair_is_refused(void **state)
                 "line 1, column 2: half of a surrogate pair: it is no character by itself");
     assert_true(vd_span_eq(vd_json_string(tree), VD_LIT("\xF0\x9F\x98\x80")));
     vd_json_free(tree);
+    tree = parse("\"\\uD800\\uDC00\\uDBFF\\uDFFF\\uD7FF\\uE000\""); /* the edges */
+    assert_true(vd_span_eq(vd_json_string(tree),
+                           VD_LIT("\xF0\x90\x80\x80\xF4\x8F\xBF\xBF\xED\x9F\xBF\xEE\x80\x80")));
+    vd_json_free(tree);
 }
 
 static void a_key_written_with_escapes_is_the_same_key(void **state)
@@ -279,6 +283,43 @@ static void numbers_know_what_they_were(void **state)
     }
 }
 
+/* cJSON 1.7.15 reads 63 characters of a number. */
+static void numbers_around_what_cjson_can_read_are_kept(void **state)
+{
+    (void)state;
+    for (int len = 60; len <= 70; len++) {
+        char digits[80];
+        char text[400];
+        cJSON *tree;
+        int items = 0;
+        const cJSON *node;
+
+        memset(digits, '7', sizeof(digits));
+        digits[len] = '\0';
+        (void)snprintf(text, sizeof(text), "[%s,-%.*s,%.*s.5,1,%s]", digits, len - 1, digits,
+                       len - 2, digits, digits);
+        tree = parse(text);
+        cJSON_ArrayForEach(node, tree)
+        {
+            double expected = items == 3 ? 1
+                                         : strtod(items == 1   ? digits + 1
+                                                  : items == 2 ? digits + 2
+                                                               : digits,
+                                                  NULL);
+            double d = 0;
+
+            assert_int_equal(vd_json_kind(node), items == 2   ? VD_JSON_DOUBLE
+                                                 : items == 3 ? VD_JSON_INT
+                                                              : VD_JSON_BIGNUM);
+            assert_true(vd_json_double(node, &d));
+            assert_true(fabs(d) == expected);
+            items++;
+        }
+        assert_int_equal(items, 5);
+        vd_json_free(tree);
+    }
+}
+
 static void a_string_may_hold_u0000(void **state)
 {
     cJSON *tree = parse("{\"a\":[\"\\u0000\",\"x\\u0000y\",\"plain\"],\"b\":\"\\u0000\\u00e9\"}");
@@ -369,6 +410,7 @@ int main(void)
         cmocka_unit_test(a_number_longer_than_the_limit_is_refused),
         cmocka_unit_test(a_text_longer_than_the_limit_is_refused_before_it_is_read),
         cmocka_unit_test(numbers_know_what_they_were),
+        cmocka_unit_test(numbers_around_what_cjson_can_read_are_kept),
         cmocka_unit_test(a_string_may_hold_u0000),
         cmocka_unit_test(a_key_with_u0000_is_json_but_makes_no_tree),
         cmocka_unit_test(a_text_without_a_nul_behind_it_is_not_overread),
