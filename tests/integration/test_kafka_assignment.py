@@ -163,6 +163,7 @@ def test_a_partition_that_was_added_is_read_from_its_start(spot):
     for future in spot.broker.admin().create_partitions([admin.NewPartitions(spot.source, 6)]).values():
         future.result(30)
     wait_until(lambda: len(spot.broker.partitions(spot.source)) == 6, 20, "six partitions")
+    spot.producer = Producer(spot.broker.bootstrap)  # the old one knows four
     expected = spot.fill(10, [4, 5])
     worker.start()
     check(spot.outputs(20), expected)

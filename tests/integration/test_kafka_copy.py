@@ -203,7 +203,7 @@ def test_two_workers_with_one_transactional_id_stop_and_name_it(spot):
 def test_sigterm_lets_running_work_finish_and_exits_0(spot):
     spot.send(400, keys=400)
     worker = spot.worker(delay_ms=3000, in_flight=200)
-    worker.until(lambda s: s["in_flight"] == 200, 20, "work is under way")
+    worker.until(lambda s: s["in_flight"] > 100, 20, "work is under way")
     began = time.monotonic()
     assert worker.stop() == 0
     took = time.monotonic() - began

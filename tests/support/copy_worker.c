@@ -303,18 +303,6 @@ static void on_fatal(void *arg, const struct vd_err *err)
 
 /* -- signals ----------------------------------------------------------------------------------------------------- */
 
-static void print_partition(void *arg, const struct vd_kafka_partition *p)
-{
-    bool *first = arg;
-
-    printf("%s{\"topic\":\"%s\",\"partition\":%" PRId32 ",\"base\":%" PRId64 ",\"next\":%" PRId64
-           ",\"end\":%" PRId64 ",\"span\":%" PRIu32
-           ",\"in_flight\":%zu,\"paused\":\"%s\",\"refused\":\"%s\"}",
-           *first ? "" : ",", p->topic, p->partition, p->base, p->next, p->end, p->span,
-           p->in_flight, p->paused == NULL ? "" : p->paused, p->refused == NULL ? "" : p->refused);
-    *first = false;
-}
-
 /* Reasons hold quotes: the tests read JSON. */
 static const char *plain(const char *text, char *out, size_t size)
 {
@@ -325,6 +313,20 @@ static const char *plain(const char *text, char *out, size_t size)
         if (out[i] == '"' || out[i] == '\\' || (unsigned char)out[i] < ' ')
             out[i] = '\'';
     return out;
+}
+
+static void print_partition(void *arg, const struct vd_kafka_partition *p)
+{
+    char paused[200], refused[200];
+    bool *first = arg;
+
+    printf("%s{\"topic\":\"%s\",\"partition\":%" PRId32 ",\"base\":%" PRId64 ",\"next\":%" PRId64
+           ",\"end\":%" PRId64 ",\"span\":%" PRIu32
+           ",\"in_flight\":%zu,\"paused\":\"%s\",\"refused\":\"%s\"}",
+           *first ? "" : ",", p->topic, p->partition, p->base, p->next, p->end, p->span,
+           p->in_flight, plain(p->paused == NULL ? "" : p->paused, paused, sizeof(paused)),
+           plain(p->refused == NULL ? "" : p->refused, refused, sizeof(refused)));
+    *first = false;
 }
 
 static void print_status(struct app *a)
@@ -542,8 +544,7 @@ int main(int argc, char **argv)
     a.items = vd_alloc_array(a.max_in_flight, sizeof(struct item *));
     if (a.lines == NULL || a.items == NULL || vd_loop_new(&a.loop, &err) != VD_OK)
         die("no memory");
-    if (vd_kafka_new(a.loop, &o.conf, &callbacks, &a, &a.k, &err) != VD_OK ||
-        vd_kafka_start(a.k, &err) != VD_OK) {
+    if (vd_kafka_new(a.loop, &o.conf, &callbacks, &a, &a.k, &err) != VD_OK) {
         fprintf(stderr, "copy_worker: %s\n", err.msg);
         return vd_code_exit(err.code);
     }
@@ -552,6 +553,10 @@ int main(int argc, char **argv)
         vd_loop_on_signal(a.loop, SIGTERM, on_signal, &a) != VD_OK ||
         vd_loop_on_signal(a.loop, SIGUSR1, on_signal, &a) != VD_OK)
         die("no memory");
+    if (vd_kafka_start(a.k, &err) != VD_OK) {
+        fprintf(stderr, "copy_worker: %s\n", err.msg);
+        return vd_code_exit(err.code);
+    }
     vd_timer_start(a.tick, 2, 2);
     vd_loop_run(a.loop);
     print_status(&a);

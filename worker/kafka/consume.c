@@ -222,7 +222,8 @@ static void client_error(struct vd_kafka *k, rd_kafka_event_t *event)
     switch (code) {
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
         k->brokers_down = true;
-        vd_kafka_trouble(k, VD_TROUBLE_BROKERS, "no broker is reachable: %s", text);
+        vd_kafka_trouble(k, VD_TROUBLE_BROKERS, "no broker of %s is reachable: %s", k->conf.brokers,
+                         text);
         break;
     case RD_KAFKA_RESP_ERR__RESOLVE:
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:

@@ -1,25 +1,26 @@
-/* kafka/embedded.h - a broker inside this process, for the demo: librdkafka's mock cluster.
+/* kafka/embedded.h - a broker inside this process: librdkafka's mock cluster, for the demo and for trying things out.
  *
- * Why:      a stranger should see the worker work without installing a broker.
- * Source:   rdkafka_mock.h.
- * Thread:   create and free on one thread; it runs on librdkafka's own.
- * Limits:   it accepts transactions, but stores no transactional offsets, fences nobody and shows aborted records to everybody: on it the
- *           worker runs at least once, and says so. A proof of exactly-once needs a real broker. Listens on 127.0.0.1 only, keeps
- *           5 MiB for each partition.
+ * Why:      nothing to install, up within milliseconds. It stores no transactional offsets, fences no producer and shows aborted
+ *           records to readers: delivery on it is at least once, and vd_kafka_conf.embedded must be set.
+ * Source:   rdkafka_mock.h. Listens on 127.0.0.1, on a free port; any Kafka client can connect (kcat -b).
+ * Thread:   loop thread or main thread; the cluster runs a thread of its own.
  */
 #ifndef VD_KAFKA_EMBEDDED_H
 #define VD_KAFKA_EMBEDDED_H
+
+#include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
 struct vd_embedded;
 
-enum vd_code vd_embedded_new(struct vd_embedded **ret_broker, struct vd_err *err) VD_MUST_CHECK;
-enum vd_code vd_embedded_create_topic(struct vd_embedded *broker, const char *topic, int partitions,
+enum vd_code vd_embedded_new(struct vd_embedded **ret, struct vd_err *err) VD_MUST_CHECK;
+enum vd_code vd_embedded_create_topic(struct vd_embedded *e, const char *topic, int32_t partitions,
                                       struct vd_err *err) VD_MUST_CHECK;
-/* Bootstrap servers, "127.0.0.1:40123". */
-const char *vd_embedded_brokers(const struct vd_embedded *broker);
-/* After all its clients are gone. NULL-safe; returns NULL. */
-void *vd_embedded_free(struct vd_embedded *broker);
+/* "127.0.0.1:40123"; borrowed. */
+const char *vd_embedded_brokers(const struct vd_embedded *e);
+/* Every client must be gone, or it reconnects for ever. NULL-safe; returns NULL. */
+void *vd_embedded_free(struct vd_embedded *e);
 
 #endif

@@ -139,6 +139,7 @@ struct vd_kafka {
     char *cluster_id;
     size_t *max_bytes; /* of each output topic */
     unsigned topic_checks;
+    int32_t *input_partitions; /* of each input topic */
     size_t batch_bytes;
 
     /* closing */
@@ -172,6 +173,8 @@ void vd_topics_check(struct vd_kafka *k); /* ends in vd_kafka_open_publisher(), 
 void vd_rebalance_event(struct vd_kafka *k, rd_kafka_event_t *event);
 /* After a transaction ended, and on the tick: is the pending revocation done? */
 void vd_rebalance_step(struct vd_kafka *k);
+/* Embedded broker: take every partition, without a group, whose first join takes the mock cluster three seconds. */
+void vd_rebalance_take_all(struct vd_kafka *k);
 void vd_rebalance_lose_all(struct vd_kafka *k);
 void vd_rebalance_lookup(struct vd_kafka *k);
 void vd_rebalance_on_timer(void *k);

@@ -393,8 +393,12 @@ void vd_kafka_opened(struct vd_kafka *k, bool opened, const struct vd_err *err)
         return;
     }
     vd_kafka_trouble(k, VD_TROUBLE_PUBLISH, NULL);
-    if (!k->subscribed)
+    if (!k->subscribed && k->conf.embedded) {
+        k->subscribed = true;
+        vd_rebalance_take_all(k);
+    } else if (!k->subscribed) {
         subscribe(k);
+    }
     vd_outcomes_kick(k);
 }
 
@@ -675,7 +679,8 @@ enum vd_code vd_kafka_new(struct vd_loop *loop, const struct vd_kafka_conf *conf
     }
     k->exactly_once = vd_properties_exactly_once(&k->conf);
     k->max_bytes = vd_alloc_array(k->conf.output_topic_count, sizeof(*k->max_bytes));
-    if (k->max_bytes == NULL) {
+    k->input_partitions = vd_alloc_array(k->conf.topic_count, sizeof(*k->input_partitions));
+    if (k->max_bytes == NULL || k->input_partitions == NULL) {
         rc = vd_err_nomem(err, "kafka topics");
         goto out;
     }
@@ -735,6 +740,7 @@ void *vd_kafka_free(struct vd_kafka *k)
     (void)vd_free(k->parts);
     (void)vd_free(k->cluster_id);
     (void)vd_free(k->max_bytes);
+    (void)vd_free(k->input_partitions);
     (void)vd_free(k->member_id);
     (void)vd_free(k->transactional_id);
     free_conf(&k->conf);
@@ -821,7 +827,8 @@ static void end(struct vd_kafka *k)
 
 static bool can_publish(const struct vd_kafka *k)
 {
-    return k->running != NULL || (k->publisher_open && k->group != NULL && k->rk != NULL);
+    return k->running != NULL ||
+           (k->publisher_open && k->rk != NULL && (k->group != NULL || !k->exactly_once));
 }
 
 void vd_kafka_closing_step(struct vd_kafka *k)

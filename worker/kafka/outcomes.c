@@ -302,7 +302,8 @@ static void begin(struct vd_kafka *k)
     struct vd_running *r;
 
     if (k->running != NULL || !k->publisher_open || vd_publisher_busy(k->publisher) ||
-        k->rk == NULL || k->group == NULL || k->rebuilding || k->closing >= VD_CLOSING_END)
+        k->rk == NULL || (k->exactly_once && k->group == NULL) || k->rebuilding ||
+        k->closing >= VD_CLOSING_END)
         return;
     if (k->ready.count == 0 && !has_dirty(k))
         return;

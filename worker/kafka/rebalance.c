@@ -280,6 +280,21 @@ static void on_assign(struct vd_kafka *k, const rd_kafka_topic_partition_list_t 
     vd_outcomes_kick(k);
 }
 
+void vd_rebalance_take_all(struct vd_kafka *k)
+{
+    size_t i;
+    int32_t p;
+
+    k->cooperative = false;
+    k->joined_once = true;
+    for (i = 0; i < k->conf.topic_count; i++)
+        for (p = 0; p < k->input_partitions[i]; p++)
+            if (add(k, k->conf.topics[i], p) == NULL)
+                vd_kafka_fail(k, VD_E_NOMEM, "out of memory: partition");
+    vd_kafka_set_phase(k, VD_KAFKA_RUNNING);
+    vd_rebalance_lookup(k);
+}
+
 static void finish_revoke(struct vd_kafka *k)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);

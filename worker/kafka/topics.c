@@ -23,12 +23,15 @@ struct check {
     const struct vd_kafka_conf *conf;
     bool embedded;
     size_t *max_bytes;
+    int32_t *partitions; /* of each input topic */
     char *cluster_id;
     bool topic_trouble;
     struct vd_err err;
 };
 
-static bool topic_exists(struct check *c, const char *name, const char *role)
+/* ret_partitions may be NULL. */
+static bool topic_exists(struct check *c, const char *name, const char *role,
+                         int32_t *ret_partitions)
 {
     const struct rd_kafka_metadata *metadata = NULL;
     rd_kafka_topic_t *topic = rd_kafka_topic_new(c->rk, name, NULL);
@@ -41,6 +44,8 @@ static bool topic_exists(struct check *c, const char *name, const char *role)
             metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
         c->topic_trouble = code != RD_KAFKA_RESP_ERR_NO_ERROR;
     }
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && ret_partitions != NULL)
+        *ret_partitions = metadata->topics[0].partition_cnt;
     if (c->topic_trouble)
         (void)vd_err_set(&c->err, VD_E_REMOTE, true, "%s topic %s: %s", role, name,
                          rd_kafka_err2str(code));
@@ -117,11 +122,11 @@ static void check_run(void *arg)
     char *id;
 
     for (i = 0; i < c->conf->topic_count; i++)
-        if (!topic_exists(c, c->conf->topics[i], "input"))
+        if (!topic_exists(c, c->conf->topics[i], "input", &c->partitions[i]))
             return;
     for (i = 0; i < c->conf->output_topic_count; i++) {
         c->max_bytes[i] = MAX_MESSAGE_DEFAULT;
-        if (!topic_exists(c, c->conf->output_topics[i], "output"))
+        if (!topic_exists(c, c->conf->output_topics[i], "output", NULL))
             return;
     }
     if (!c->embedded)
@@ -167,6 +172,7 @@ static void check_done(void *arg)
         k->cluster_id = c->cluster_id;
         c->cluster_id = NULL;
         use_limits(k, c->max_bytes);
+        memcpy(k->input_partitions, c->partitions, k->conf.topic_count * sizeof(*c->partitions));
         vd_kafka_set_phase(k, VD_KAFKA_WARMING);
         vd_kafka_open_publisher(k);
     } else if (k->rk == c->rk && k->closing == VD_CLOSING_NO) {
@@ -181,6 +187,7 @@ static void check_done(void *arg)
     }
     (void)vd_free(c->cluster_id);
     (void)vd_free(c->max_bytes);
+    (void)vd_free(c->partitions);
     (void)vd_free(c);
     vd_kafka_closing_step(k);
 }
@@ -189,9 +196,11 @@ void vd_topics_check(struct vd_kafka *k)
 {
     struct check *c = vd_alloc(sizeof(*c));
 
-    if (c != NULL)
+    if (c != NULL) {
         c->max_bytes = vd_alloc_array(k->conf.output_topic_count, sizeof(*c->max_bytes));
-    if (c != NULL && c->max_bytes != NULL) {
+        c->partitions = vd_alloc_array(k->conf.topic_count, sizeof(*c->partitions));
+    }
+    if (c != NULL && c->max_bytes != NULL && c->partitions != NULL) {
         c->k = k;
         c->rk = k->rk;
         c->conf = &k->conf;
@@ -201,8 +210,10 @@ void vd_topics_check(struct vd_kafka *k)
             return;
         }
     }
-    if (c != NULL)
+    if (c != NULL) {
         (void)vd_free(c->max_bytes);
+        (void)vd_free(c->partitions);
+    }
     (void)vd_free(c);
     vd_kafka_retry_in(k, RETRY_MAX_MS, check_again);
 }
