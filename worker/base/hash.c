@@ -115,20 +115,35 @@ uint64_t vd_hash64(uint64_t seed, struct vd_span bytes)
 static const char base64_alphabet[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/* One to three bytes as four characters. */
+static void encode_group(const char *bytes, size_t n, char quad[4])
+{
+    uint32_t v = 0;
+
+    for (size_t j = 0; j < 3; j++)
+        v = v << 8 | (j < n ? (unsigned char)bytes[j] : 0);
+    for (size_t j = 0; j < 4; j++)
+        quad[j] = j <= n ? base64_alphabet[v >> (18 - 6 * j) & 63] : '=';
+}
+
 enum vd_code vd_base64_encode(struct vd_buf *out, struct vd_span bytes)
 {
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
-        uint32_t v = 0;
-        char quad[4];
+    char quad[4];
 
-        for (size_t j = 0; j < 3; j++)
-            v = v << 8 | (j < n ? (unsigned char)bytes.ptr[i + j] : 0);
-        for (size_t j = 0; j < 4; j++)
-            quad[j] = j <= n ? base64_alphabet[v >> (18 - 6 * j) & 63] : '=';
+    for (size_t i = 0; i < bytes.len; i += 3) {
+        encode_group(bytes.ptr + i, bytes.len - i < 3 ? bytes.len - i : 3, quad);
         (void)vd_buf_add(out, (struct vd_span){quad, 4});
     }
     return out->failed;
+}
+
+size_t vd_base64_encode_to(char *out, struct vd_span bytes)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < bytes.len; i += 3, len += 4)
+        encode_group(bytes.ptr + i, bytes.len - i < 3 ? bytes.len - i : 3, out + len);
+    return len;
 }
 
 /* Value of a base64 character, -1 when it is none. */
@@ -139,38 +154,59 @@ static int sextet(char c)
     return at == NULL ? -1 : (int)(at - base64_alphabet);
 }
 
+/* Four characters as one to three bytes; 0 when they are malformed. Padding is allowed in the last group. */
+static size_t decode_group(const char *quad, bool last, char bytes[3])
+{
+    size_t pad = last ? (quad[3] == '=') + (size_t)(quad[3] == '=' && quad[2] == '=') : 0;
+    uint32_t v = 0;
+
+    for (size_t j = 0; j < 4; j++) {
+        int s = j >= 4 - pad ? 0 : sextet(quad[j]);
+
+        if (s < 0)
+            return 0;
+        v = v << 6 | (uint32_t)s;
+    }
+    /* Bits beyond the last byte must be zero, or two texts would mean the same bytes. */
+    if ((pad == 1 && (v & 0xff) != 0) || (pad == 2 && (v & 0xffff) != 0))
+        return 0;
+    for (size_t j = 0; j < 3; j++)
+        bytes[j] = (char)(v >> (16 - 8 * j) & 0xff);
+    return 3 - pad;
+}
+
 enum vd_code vd_base64_decode(struct vd_buf *out, struct vd_span text)
 {
-    size_t before = out->len;
+    size_t before = out->len, n = text.len % 4 == 0;
 
-    if (text.len % 4 != 0)
-        return VD_E_INPUT;
-    for (size_t i = 0; i < text.len; i += 4) {
-        size_t pad = 0;
-        uint32_t v = 0;
+    for (size_t i = 0; i < text.len && n > 0; i += 4) {
         char bytes[3];
 
-        if (i + 4 == text.len)
-            pad = (text.ptr[i + 3] == '=') +
-                  (size_t)(text.ptr[i + 3] == '=' && text.ptr[i + 2] == '=');
-        for (size_t j = 0; j < 4; j++) {
-            int s = j >= 4 - pad ? 0 : sextet(text.ptr[i + j]);
-
-            if (s < 0)
-                goto bad;
-            v = v << 6 | (uint32_t)s;
-        }
-        /* Bits beyond the last byte must be zero, or two texts would mean the same bytes. */
-        if ((pad == 1 && (v & 0xff) != 0) || (pad == 2 && (v & 0xffff) != 0))
-            goto bad;
-        for (size_t j = 0; j < 3; j++)
-            bytes[j] = (char)(v >> (16 - 8 * j) & 0xff);
-        (void)vd_buf_add(out, (struct vd_span){bytes, 3 - pad});
+        n = decode_group(text.ptr + i, i + 4 == text.len, bytes);
+        if (n > 0)
+            (void)vd_buf_add(out, (struct vd_span){bytes, n});
     }
-    return out->failed;
-bad:
+    if (n > 0)
+        return out->failed;
     if (out->ptr != NULL)
         out->ptr[before] = '\0';
     out->len = before;
     return VD_E_INPUT;
+}
+
+bool vd_base64_decode_to(char *out, struct vd_span text, size_t *ret_len)
+{
+    size_t len = 0, n = text.len % 4 == 0;
+
+    for (size_t i = 0; i < text.len && n > 0; i += 4) {
+        char bytes[3];
+
+        n = decode_group(text.ptr + i, i + 4 == text.len, bytes);
+        memcpy(out + len, bytes, n);
+        len += n;
+    }
+    if (n == 0)
+        return false;
+    *ret_len = len;
+    return true;
 }

@@ -7,6 +7,7 @@
 #ifndef VD_BASE_HASH_H
 #define VD_BASE_HASH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -41,5 +42,8 @@ uint64_t vd_hash64(uint64_t seed, struct vd_span bytes);
 enum vd_code vd_base64_encode(struct vd_buf *out, struct vd_span bytes);
 /* Strict: alphabet and padding as RFC 4648 section 4, no blanks. VD_E_INPUT otherwise; out is unchanged then. */
 enum vd_code vd_base64_decode(struct vd_buf *out, struct vd_span text) VD_MUST_CHECK;
+/* The same without memory of their own. out has room for 4 characters for each 3 bytes begun, or 3 bytes for each 4 characters. */
+size_t vd_base64_encode_to(char *out, struct vd_span bytes); /* returns the length; no NUL */
+bool vd_base64_decode_to(char *out, struct vd_span text, size_t *ret_len) VD_MUST_CHECK;
 
 #endif

@@ -11,10 +11,8 @@
 #include <assert.h>
 #include <string.h>
 
-#include <openssl/evp.h>
-#include <zlib.h>
-
 #include "base/alloc.h"
+#include "base/hash.h"
 
 #define WORDS       (VD_LEDGER_MAX_SPAN / 64)
 #define HEADER_SIZE 19 /* 'V' 'D' version, base (8), partitions (4), bit count (4) */
@@ -303,9 +301,11 @@ static size_t write_map(const struct vd_ledger_map *map, char text[VD_LEDGER_TEX
     put_be(raw + 11, map->partitions, 4);
     put_be(raw + 15, map->bit_count, 4);
     memcpy(raw + HEADER_SIZE, map->bits, bit_bytes);
-    put_be(raw + len, crc32(0, raw, (uInt)len), CRC_SIZE);
+    put_be(raw + len, vd_crc32((struct vd_span){(const char *)raw, len}), CRC_SIZE);
     len += CRC_SIZE;
-    return (size_t)EVP_EncodeBlock((unsigned char *)text, raw, (int)len);
+    len = vd_base64_encode_to(text, (struct vd_span){(const char *)raw, len});
+    text[len] = '\0';
+    return len;
 }
 
 size_t vd_ledger_encode(struct vd_ledger *l, char text[VD_LEDGER_TEXT_SIZE], int64_t *ret_base)
@@ -334,36 +334,22 @@ size_t vd_ledger_encode_plain(int64_t base, uint32_t partitions, char text[VD_LE
     return write_map(&map, text);
 }
 
-/* The bytes of a text that has the right length for base64 without blanks; 0 if it has not. */
-static size_t decode_base64(struct vd_span text, uint8_t raw[BYTES_MAX + 3])
-{
-    int len;
-    size_t padding = 0;
-
-    if (text.len == 0 || text.len % 4 != 0 || text.len >= VD_LEDGER_TEXT_SIZE)
-        return 0;
-    len = EVP_DecodeBlock(raw, (const unsigned char *)text.ptr, (int)text.len);
-    if (len < 0 || (size_t)len != text.len / 4 * 3)
-        return 0;
-    while (padding < 2 && text.ptr[text.len - 1 - padding] == '=')
-        padding++;
-    return (size_t)len - padding;
-}
-
 enum vd_ledger_read vd_ledger_decode(struct vd_span text, struct vd_ledger_map *ret)
 {
     struct vd_ledger_map map = {0};
     char again[VD_LEDGER_TEXT_SIZE];
-    uint8_t raw[BYTES_MAX + 3], magic[3];
+    char bytes[BYTES_MAX + 3], magic[3];
+    const uint8_t *raw = (const uint8_t *)bytes;
     size_t len;
 
     if (text.len == 0)
         return VD_LEDGER_READ_NONE;
     /* A newer version may be longer than anything known here: its first three bytes, four characters, tell. */
-    if (text.len >= 4 && EVP_DecodeBlock(magic, (const unsigned char *)text.ptr, 4) == 3 &&
-        magic[0] == 'V' && magic[1] == 'D' && magic[2] > VD_LEDGER_VERSION)
+    if (text.len >= 4 && vd_base64_decode_to(magic, vd_span_sub(text, 0, 4), &len) && len == 3 &&
+        magic[0] == 'V' && magic[1] == 'D' && (uint8_t)magic[2] > VD_LEDGER_VERSION)
         return VD_LEDGER_READ_NEWER;
-    len = decode_base64(text, raw);
+    if (text.len >= VD_LEDGER_TEXT_SIZE || !vd_base64_decode_to(bytes, text, &len))
+        return VD_LEDGER_READ_FOREIGN;
     if (len < HEADER_SIZE + CRC_SIZE || raw[0] != 'V' || raw[1] != 'D' ||
         raw[2] != VD_LEDGER_VERSION)
         return VD_LEDGER_READ_FOREIGN;
