@@ -1,6 +1,7 @@
 /* kafka/internal.h - the one object behind kafka.h, shared by the files of this folder.
  *
- *   kafka.c      life: new, start, drain, stop; phases; what is known
+ *   kafka.c      life: new, start, free; phases; what is known
+ *   closing.c    life: stop; being fenced
  *   topics.c     before joining: do the topics exist, how large may records be
  *   rebalance.c  assignment, revocation, loss; where each partition goes on
  *   consume.c    the consumer's events; records to the pipeline
@@ -166,6 +167,13 @@ void vd_kafka_opened(struct vd_kafka *k, bool opened, const struct vd_err *err);
 /* Something ended that closing may have waited for. */
 void vd_kafka_closing_step(struct vd_kafka *k);
 
+void vd_kafka_close_queues(struct vd_kafka *k);
+
+/* closing.c */
+void vd_kafka_rebuild_step(
+    struct vd_kafka *k); /* fenced: once nothing uses the consumer any more, end it */
+void vd_kafka_on_closing_timer(void *k);
+
 /* topics.c */
 void vd_topics_check(struct vd_kafka *k); /* ends in vd_kafka_open_publisher(), or tries again */
 
@@ -181,19 +189,6 @@ void vd_rebalance_on_timer(void *k);
 struct vd_partition *vd_partition_find(struct vd_kafka *k, const char *topic, int32_t partition);
 void vd_partition_unref(struct vd_partition *part);
 void vd_partition_refuse(struct vd_kafka *k, struct vd_partition *part, const char *why);
-
-/* What is committed for some partitions: blocking, for the work pool. */
-struct vd_lookup {
-    rd_kafka_t *rk;
-    rd_kafka_topic_partition_list_t *wanted; /* owned */
-    rd_kafka_topic_partition_list_t
-        *all; /* owned; every partition of the wanted ones' topics, with what is committed */
-    int64_t *low, *high; /* of each wanted one; only when marks is set */
-    bool marks;
-    struct vd_err err; /* code VD_OK: all is filled */
-};
-void vd_lookup_run(struct vd_lookup *l);
-void vd_lookup_fini(struct vd_lookup *l);
 
 /* consume.c */
 void vd_consume_serve(struct vd_kafka *k); /* group events, then records */

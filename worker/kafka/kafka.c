@@ -18,12 +18,8 @@
 #include "kafka/internal.h"
 #include "kafka/properties.h"
 
-#define TICK_MS          1000 /* an idle consumer that is never polled is expelled */
-#define CLOSING_TICK_MS  50
-#define LEAVE_LIMIT_MS   5000
-#define OPEN_RETRY_MS    2000
-#define FENCED_WINDOW_MS 600000
-#define FENCED_WAIT_MS   3000
+#define TICK_MS       1000 /* an idle consumer that is never polled is expelled */
+#define OPEN_RETRY_MS 2000
 
 /* -- what is known ----------------------------------------------------------------------------------------------- */
 
@@ -200,107 +196,6 @@ bool vd_kafka_unpause(struct vd_kafka *k, const char *topic, int32_t partition)
     return true;
 }
 
-/* -- the settings' copy ------------------------------------------------------------------------------------------ */
-
-static void free_strings(const char *const *list, size_t count)
-{
-    size_t i;
-
-    for (i = 0; list != NULL && i < count; i++)
-        (void)vd_free((void *)(uintptr_t)list[i]);
-    (void)vd_free((void *)(uintptr_t)list);
-}
-
-static void free_conf(struct vd_kafka_conf *c)
-{
-    struct vd_kafka_property *p = (struct vd_kafka_property *)(uintptr_t)c->properties;
-    size_t i;
-
-    for (i = 0; p != NULL && i < c->property_count; i++) {
-        (void)vd_free((void *)(uintptr_t)p[i].name);
-        (void)vd_free((void *)(uintptr_t)p[i].value);
-    }
-    (void)vd_free(p);
-    free_strings(c->topics, c->topic_count);
-    free_strings(c->output_topics, c->output_topic_count);
-    (void)vd_free((void *)(uintptr_t)c->brokers);
-    (void)vd_free((void *)(uintptr_t)c->group);
-    (void)vd_free((void *)(uintptr_t)c->client_id);
-    (void)vd_free((void *)(uintptr_t)c->instance_id);
-    (void)vd_free((void *)(uintptr_t)c->transactional_id);
-    *c = (struct vd_kafka_conf){0};
-}
-
-static bool copy_string(const char **at)
-{
-    const char *from = *at;
-
-    *at = vd_strdup(from);
-    return from == NULL || *at != NULL;
-}
-
-static bool copy_strings(const char *const **at, size_t count)
-{
-    const char *const *from = *at;
-    const char **to = vd_alloc_array(count, sizeof(*to));
-    bool ok = to != NULL;
-    size_t i;
-
-    *at = to;
-    for (i = 0; ok && i < count; i++) {
-        to[i] = from[i];
-        ok = copy_string(&to[i]);
-    }
-    return ok;
-}
-
-static bool copy_properties(struct vd_kafka_conf *c)
-{
-    const struct vd_kafka_property *from = c->properties;
-    struct vd_kafka_property *to = vd_alloc_array(c->property_count, sizeof(*to));
-    bool ok = to != NULL;
-    size_t i;
-
-    c->properties = to;
-    for (i = 0; ok && i < c->property_count; i++) {
-        to[i] = from[i];
-        ok = copy_string(&to[i].name);
-        ok = copy_string(&to[i].value) && ok;
-    }
-    return ok;
-}
-
-static void fill(uint32_t *at, uint32_t fallback)
-{
-    if (*at == 0)
-        *at = fallback;
-}
-
-/* False without memory; then free_conf() frees what there is: every pointer of from was replaced. */
-static bool copy_conf(struct vd_kafka_conf *to, const struct vd_kafka_conf *from)
-{
-    bool ok = true;
-
-    *to = *from;
-    ok = copy_string(&to->brokers) && ok;
-    ok = copy_string(&to->group) && ok;
-    ok = copy_string(&to->client_id) && ok;
-    ok = copy_string(&to->instance_id) && ok;
-    ok = copy_string(&to->transactional_id) && ok;
-    ok = copy_strings(&to->topics, to->topic_count) && ok;
-    ok = copy_strings(&to->output_topics, to->output_topic_count) && ok;
-    ok = copy_properties(to) && ok;
-    fill(&to->commit_interval_ms, 100);
-    fill(&to->commit_outcomes, 500);
-    fill(&to->transaction_timeout_ms, 10000);
-    fill(&to->session_timeout_ms, 45000);
-    fill(&to->max_poll_interval_ms, 300000);
-    fill(&to->prefetch_messages, 1000);
-    fill(&to->prefetch_kbytes, 4096);
-    fill(&to->max_offset_span, VD_LEDGER_MAX_SPAN);
-    return ok;
-}
-
 /* -- the consumer ------------------------------------------------------------------------------------------------ */
 
 enum vd_code vd_kafka_open_consumer(struct vd_kafka *k, struct vd_err *err)
@@ -326,7 +221,7 @@ enum vd_code vd_kafka_open_consumer(struct vd_kafka *k, struct vd_err *err)
     return VD_OK;
 }
 
-static void close_queues(struct vd_kafka *k)
+void vd_kafka_close_queues(struct vd_kafka *k)
 {
     if (k->queue != NULL)
         rd_kafka_queue_destroy(k->queue);
@@ -400,104 +295,6 @@ void vd_kafka_opened(struct vd_kafka *k, bool opened, const struct vd_err *err)
         subscribe(k);
     }
     vd_outcomes_kick(k);
-}
-
-/* -- fenced ------------------------------------------------------------------------------------------------------ */
-
-struct ending {
-    struct vd_kafka *k;
-    rd_kafka_t *rk;
-    bool close; /* leave the group first */
-    bool publisher;
-};
-
-static void ending_run(void *arg)
-{
-    struct ending *w = arg;
-
-    if (w->rk != NULL)
-        rd_kafka_destroy_flags(w->rk, w->close ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    if (w->publisher)
-        vd_publisher_close(w->k->publisher);
-}
-
-static void begin_anew(void *arg)
-{
-    struct vd_kafka *k = arg;
-    struct vd_err err;
-
-    k->rebuilding = false;
-    if (k->closing != VD_CLOSING_NO)
-        return;
-    if (vd_kafka_open_consumer(k, &err) != VD_OK)
-        vd_kafka_fail(k, err.code, "%s", err.msg);
-    else
-        vd_topics_check(k);
-}
-
-static void fenced_done(void *arg)
-{
-    struct ending *w = arg;
-    struct vd_kafka *k = w->k;
-
-    k->works--;
-    (void)vd_free(w);
-    if (k->closing == VD_CLOSING_NO)
-        vd_kafka_retry_in(k, (uint64_t)(FENCED_WAIT_MS * (int64_t)k->fenced_count), begin_anew);
-    vd_kafka_closing_step(k);
-}
-
-/* Once nothing uses the consumer any more, end it. */
-static void rebuild_step(struct vd_kafka *k)
-{
-    struct ending *w;
-
-    if (!k->rebuilding || k->rk == NULL || k->works > 0 || vd_publisher_busy(k->publisher))
-        return;
-    w = vd_alloc(sizeof(*w));
-    if (w == NULL)
-        return; /* the tick tries again */
-    vd_outcomes_drop_running(k);
-    vd_outcomes_drop(k, NULL);
-    close_queues(k);
-    *w = (struct ending){.k = k, .rk = k->rk, .close = true};
-    if (vd_loop_work(k->loop, ending_run, fenced_done, w) != VD_OK) {
-        (void)vd_free(w);
-        return;
-    }
-    k->works++;
-    k->rk = NULL;
-    k->subscribed = false;
-    k->publisher_open = false;
-}
-
-void vd_kafka_fenced(struct vd_kafka *k, const char *what, const char *id)
-{
-    int64_t now = vd_mono_ms();
-
-    if (k->rebuilding || k->closing != VD_CLOSING_NO || k->fenced_count == 3)
-        return;
-    if (k->fenced_count > 0 && now - k->fenced_mono_ms[0] > FENCED_WINDOW_MS) {
-        memmove(k->fenced_mono_ms, k->fenced_mono_ms + 1, sizeof(k->fenced_mono_ms[0]) * 2);
-        k->fenced_count--;
-    }
-    k->fenced_mono_ms[k->fenced_count++] = now;
-    k->counts.fenced++;
-    if (k->fenced_count == 3)
-        vd_kafka_fail(k, VD_E_TIMEOUT,
-                      "fenced three times within ten minutes: another worker uses the same %s%s%s",
-                      what, id == NULL ? "" : " ", id == NULL ? "" : id);
-    vd_log(VD_WARN, "kafka.fenced", VD_F_STR("what", what), VD_F_STR("id", id == NULL ? "" : id),
-           VD_F_INT("times", k->fenced_count));
-    vd_kafka_trouble(k, VD_TROUBLE_PUBLISH,
-                     "fenced: another worker uses the same %s%s%s; leaving the group for a moment",
-                     what, id == NULL ? "" : " ", id == NULL ? "" : id);
-    vd_kafka_set_phase(k, VD_KAFKA_RECOVERING);
-    k->rebuilding = true;
-    if (k->running != NULL)
-        atomic_store(&k->running->batch.cancel, true);
-    vd_rebalance_lose_all(k);
-    rebuild_step(k);
 }
 
 void vd_kafka_fail(struct vd_kafka *k, enum vd_code code, const char *fmt, ...)
@@ -587,7 +384,7 @@ static void on_tick(void *arg)
 
     vd_consume_serve(k);
     vd_outcomes_kick(k);
-    rebuild_step(k);
+    vd_kafka_rebuild_step(k);
     if (k->closing == VD_CLOSING_NO)
         probe_brokers(k);
 }
@@ -596,8 +393,6 @@ static void on_commit_timer(void *arg)
 {
     vd_outcomes_now(arg);
 }
-
-static void on_closing_timer(void *arg);
 
 /* -- life -------------------------------------------------------------------------------------------------------- */
 
@@ -633,7 +428,7 @@ static enum vd_code make_parts(struct vd_kafka *k, struct vd_err *err)
     if (rc == VD_OK)
         rc = vd_timer_new(k->loop, vd_rebalance_on_timer, k, &k->lookup_timer);
     if (rc == VD_OK)
-        rc = vd_timer_new(k->loop, on_closing_timer, k, &k->closing_timer);
+        rc = vd_timer_new(k->loop, vd_kafka_on_closing_timer, k, &k->closing_timer);
     if (rc != VD_OK)
         return vd_err_set(err, rc, false, "kafka: no timer");
     return vd_publisher_new(k->loop, &k->conf, &k->sabotage, vd_outcomes_answer, k, &k->publisher,
@@ -673,7 +468,7 @@ enum vd_code vd_kafka_new(struct vd_loop *loop, const struct vd_kafka_conf *conf
     k->arg = arg;
     k->event_fd = -1;
     k->limit = VD_KAFKA_TRANSACTION_MAX_OUTCOMES;
-    if (!copy_conf(&k->conf, conf)) {
+    if (!vd_properties_copy(&k->conf, conf)) {
         rc = vd_err_nomem(err, "kafka settings");
         goto out;
     }
@@ -743,134 +538,6 @@ void *vd_kafka_free(struct vd_kafka *k)
     (void)vd_free(k->input_partitions);
     (void)vd_free(k->member_id);
     (void)vd_free(k->transactional_id);
-    free_conf(&k->conf);
+    vd_properties_free(&k->conf);
     return vd_free(k);
-}
-
-/* -- closing ----------------------------------------------------------------------------------------------------- */
-
-static void leave(struct vd_kafka *k)
-{
-    static const uint64_t one = 1;
-    rd_kafka_error_t *error;
-
-    k->closing = VD_CLOSING_LEAVE;
-    k->closing_deadline_mono_ms = vd_mono_ms() + LEAVE_LIMIT_MS;
-    if (k->rk == NULL || !k->subscribed)
-        return;
-    /* A queue of its own: forwarding the consumer's queue to itself would never end. */
-    k->close_queue = rd_kafka_queue_new(k->rk);
-    rd_kafka_queue_io_event_enable(k->close_queue, k->event_fd, &one, sizeof(one));
-    error = rd_kafka_consumer_close_queue(k->rk, k->close_queue);
-    if (error != NULL) {
-        vd_log(VD_DEBUG, "kafka.close", VD_F_STR("error", rd_kafka_error_string(error)));
-        rd_kafka_error_destroy(error);
-        k->subscribed = false;
-    }
-}
-
-/* After everything that was deferred before: nothing touches the object afterwards. */
-static void tell_closed(void *arg)
-{
-    struct vd_kafka *k = arg;
-
-    k->closed_fn(k->closed_arg);
-}
-
-static void ended(void *arg)
-{
-    struct ending *w = arg;
-    struct vd_kafka *k = w->k;
-
-    k->works--;
-    (void)vd_free(w);
-    k->closing = VD_CLOSING_DONE;
-    k->phase = VD_KAFKA_CLOSED;
-    vd_timer_stop(k->closing_timer);
-    vd_timer_stop(k->tick);
-    vd_timer_stop(k->retry);
-    vd_timer_stop(k->commit_timer);
-    vd_timer_stop(k->lookup_timer);
-    vd_poll_set(k->poll, 0);
-    if (vd_loop_defer(k->loop, tell_closed, k) != VD_OK)
-        tell_closed(k);
-}
-
-static void end(struct vd_kafka *k)
-{
-    struct ending *w;
-    bool closed = k->rk == NULL || !k->subscribed || rd_kafka_consumer_closed(k->rk) != 0;
-
-    if (k->works > 0 || vd_publisher_busy(k->publisher))
-        return;
-    w = vd_alloc(sizeof(*w));
-    if (w == NULL)
-        return;
-    vd_rebalance_lose_all(k);
-    vd_outcomes_drop_running(k);
-    vd_outcomes_drop(k, NULL);
-    close_queues(k);
-    *w = (struct ending){.k = k, .rk = k->rk, .close = false, .publisher = true};
-    if (!closed)
-        vd_log(
-            VD_WARN, "kafka.close",
-            VD_F_STR("reason",
-                     "the group was not left in time; the brokers notice by the session timeout"));
-    if (vd_loop_work(k->loop, ending_run, ended, w) != VD_OK) {
-        (void)vd_free(w);
-        return;
-    }
-    k->works++;
-    k->rk = NULL;
-    k->closing = VD_CLOSING_END;
-}
-
-static bool can_publish(const struct vd_kafka *k)
-{
-    return k->running != NULL ||
-           (k->publisher_open && k->rk != NULL && (k->group != NULL || !k->exactly_once));
-}
-
-void vd_kafka_closing_step(struct vd_kafka *k)
-{
-    bool late = vd_mono_ms() >= k->closing_deadline_mono_ms;
-
-    if (k->rebuilding)
-        rebuild_step(k);
-    if (k->closing == VD_CLOSING_PUBLISH && (late || vd_outcomes_idle(k) || !can_publish(k))) {
-        if (late)
-            vd_publisher_hurry(k->publisher);
-        if (k->running == NULL || late)
-            leave(k);
-    }
-    if (k->closing == VD_CLOSING_LEAVE) {
-        late = vd_mono_ms() >= k->closing_deadline_mono_ms;
-        if (late || k->rk == NULL || !k->subscribed || rd_kafka_consumer_closed(k->rk) != 0) {
-            vd_publisher_hurry(k->publisher);
-            end(k);
-        }
-    }
-}
-
-static void on_closing_timer(void *arg)
-{
-    struct vd_kafka *k = arg;
-
-    vd_consume_serve(k);
-    vd_outcomes_kick(k);
-    vd_kafka_closing_step(k);
-}
-
-void vd_kafka_stop(struct vd_kafka *k, uint32_t deadline_ms, vd_loop_fn *done, void *arg)
-{
-    assert(k->closing == VD_CLOSING_NO);
-    k->closed_fn = done;
-    k->closed_arg = arg;
-    k->draining = true;
-    vd_kafka_set_phase(k, VD_KAFKA_CLOSING);
-    k->closing = VD_CLOSING_PUBLISH;
-    k->closing_deadline_mono_ms = vd_mono_ms() + deadline_ms;
-    k->next_begin_mono_ms = 0;
-    vd_outcomes_kick(k);
-    vd_timer_start(k->closing_timer, CLOSING_TICK_MS, CLOSING_TICK_MS);
 }

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "kafka/internal.h"
+#include "kafka/lookup.h"
 
 #define DIRTY_INTERVAL_MS 2000 /* gaps alone move base so often: nobody waits for them */
 #define BACKOFF_MAX_MS    5000

@@ -315,3 +315,104 @@ enum vd_code vd_properties_producer(const struct vd_kafka_conf *conf, size_t bat
     }
     return built(&b, ret);
 }
+
+/* -- the settings' copy ------------------------------------------------------------------------------------------ */
+
+static void free_strings(const char *const *list, size_t count)
+{
+    size_t i;
+
+    for (i = 0; list != NULL && i < count; i++)
+        (void)vd_free((void *)(uintptr_t)list[i]);
+    (void)vd_free((void *)(uintptr_t)list);
+}
+
+void vd_properties_free(struct vd_kafka_conf *c)
+{
+    struct vd_kafka_property *p = (struct vd_kafka_property *)(uintptr_t)c->properties;
+    size_t i;
+
+    for (i = 0; p != NULL && i < c->property_count; i++) {
+        (void)vd_free((void *)(uintptr_t)p[i].name);
+        (void)vd_free((void *)(uintptr_t)p[i].value);
+    }
+    (void)vd_free(p);
+    free_strings(c->topics, c->topic_count);
+    free_strings(c->output_topics, c->output_topic_count);
+    (void)vd_free((void *)(uintptr_t)c->brokers);
+    (void)vd_free((void *)(uintptr_t)c->group);
+    (void)vd_free((void *)(uintptr_t)c->client_id);
+    (void)vd_free((void *)(uintptr_t)c->instance_id);
+    (void)vd_free((void *)(uintptr_t)c->transactional_id);
+    *c = (struct vd_kafka_conf){0};
+}
+
+static bool copy_string(const char **at)
+{
+    const char *from = *at;
+
+    *at = vd_strdup(from);
+    return from == NULL || *at != NULL;
+}
+
+static bool copy_strings(const char *const **at, size_t count)
+{
+    const char *const *from = *at;
+    const char **to = vd_alloc_array(count, sizeof(*to));
+    bool ok = to != NULL;
+    size_t i;
+
+    *at = to;
+    for (i = 0; ok && i < count; i++) {
+        to[i] = from[i];
+        ok = copy_string(&to[i]);
+    }
+    return ok;
+}
+
+static bool copy_properties(struct vd_kafka_conf *c)
+{
+    const struct vd_kafka_property *from = c->properties;
+    struct vd_kafka_property *to = vd_alloc_array(c->property_count, sizeof(*to));
+    bool ok = to != NULL;
+    size_t i;
+
+    c->properties = to;
+    for (i = 0; ok && i < c->property_count; i++) {
+        to[i] = from[i];
+        ok = copy_string(&to[i].name);
+        ok = copy_string(&to[i].value) && ok;
+    }
+    return ok;
+}
+
+static void fill(uint32_t *at, uint32_t fallback)
+{
+    if (*at == 0)
+        *at = fallback;
+}
+
+/* False without memory; then free_conf() frees what there is: every pointer of from was replaced. */
+bool vd_properties_copy(struct vd_kafka_conf *to, const struct vd_kafka_conf *from)
+{
+    bool ok = true;
+
+    *to = *from;
+    ok = copy_string(&to->brokers) && ok;
+    ok = copy_string(&to->group) && ok;
+    ok = copy_string(&to->client_id) && ok;
+    ok = copy_string(&to->instance_id) && ok;
+    ok = copy_string(&to->transactional_id) && ok;
+    ok = copy_strings(&to->topics, to->topic_count) && ok;
+    ok = copy_strings(&to->output_topics, to->output_topic_count) && ok;
+    ok = copy_properties(to) && ok;
+    fill(&to->commit_interval_ms, 100);
+    fill(&to->commit_outcomes, 500);
+    fill(&to->transaction_timeout_ms, 10000);
+    fill(&to->session_timeout_ms, 45000);
+    fill(&to->max_poll_interval_ms, 300000);
+    fill(&to->prefetch_messages, 1000);
+    fill(&to->prefetch_kbytes, 4096);
+    fill(&to->max_offset_span, VD_LEDGER_MAX_SPAN);
+    return ok;
+}

@@ -20,4 +20,8 @@ enum vd_code vd_properties_producer(const struct vd_kafka_conf *conf, size_t bat
 /* What delivery comes down to, embedded broker included. */
 bool vd_properties_exactly_once(const struct vd_kafka_conf *conf);
 
+/* A deep copy with every default filled in; false without memory: vd_properties_free() frees what there is. */
+bool vd_properties_copy(struct vd_kafka_conf *to, const struct vd_kafka_conf *from);
+void vd_properties_free(struct vd_kafka_conf *conf);
+
 #endif
