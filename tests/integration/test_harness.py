@@ -364,3 +364,19 @@ def test_a_reset_is_a_reset_on_the_wire():
             with pytest.raises(ConnectionResetError):
                 sock.recv(10)
     assert struct.calcsize("ii") == 8  # what SO_LINGER's bytes above are
+
+
+# --- the project's simulator --------------------------------------------------------------------------------------
+
+def test_the_simulated_model_answers_and_can_be_told_to_fail(binary, test_dir):
+    sim = model.ModelSim(test_dir).start()
+    try:
+        answer = sim.ask({"model": "m", "messages": [{"role": "user", "content": "decide"}],
+                          "response_format": {"type": "json_schema", "json_schema": {"name": "d", "schema": SCHEMA}}})
+        assert json.loads(answer["choices"][0]["message"]["content"])["action"] in ("wait", "act")
+        assert sim.stats()
+        sim.control(errors={"500": 1})
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            sim.ask({"model": "m", "messages": []})
+    finally:
+        assert sim.stop() == 0

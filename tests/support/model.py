@@ -257,13 +257,24 @@ class ModelSim:
         wait_until(listening, 20, "model-sim listens", self.process)
         return self
 
-    def ask(self, body, timeout=10):
-        """One request, past the worker: what would the model say?"""
-        request = urllib.request.Request(f"{self.url}/chat/completions", json.dumps(body).encode(),
+    def _call(self, path, body=None, timeout=10):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}",
+                                         None if body is None else json.dumps(body).encode(),
                                          {"content-type": "application/json"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=timeout) as answer:
             return json.load(answer)
+
+    def ask(self, body):
+        """One request, past the worker: what would the model say?"""
+        return self._call("/v1/chat/completions", body)
+
+    def control(self, **behaviour):
+        """Changes how it behaves from now on; `verdict model-sim --help` lists the members."""
+        return self._call("/control", behaviour)
+
+    def stats(self):
+        return self._call("/stats")
 
     def stop(self):
         return self.process.terminate(10)
