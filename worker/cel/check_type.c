@@ -47,7 +47,7 @@ static uint32_t pair_result(enum vd_cel_op op, enum vd_cel_kind a, enum vd_cel_k
     switch (op) {
     case VD_CEL_OP_EQ:
     case VD_CEL_OP_NE:
-        return a == b || numbers || a == VD_CEL_NULL || b == VD_CEL_NULL ? M(BOOL) : 0;
+        return a == b || numbers ? M(BOOL) : 0;
     case VD_CEL_OP_LT:
     case VD_CEL_OP_LE:
     case VD_CEL_OP_GT:
@@ -70,6 +70,8 @@ uint32_t vd_cel_check_operator(enum vd_cel_op op, uint32_t a, uint32_t b, bool *
     uint32_t result = 0;
 
     *ret_partial = false;
+    if ((op == VD_CEL_OP_EQ || op == VD_CEL_OP_NE) && (a == M(NULL) || b == M(NULL)))
+        return M(BOOL); /* anything may be asked whether it is null */
     for (unsigned i = 0; i < KINDS; i++) {
         for (unsigned j = 0; j < KINDS; j++) {
             uint32_t one = 0;
