@@ -15,6 +15,8 @@ struct judging {
     struct vd_rule_result *rules;
     size_t max_rules;
     cJSON *final; /* params as they would be published */
+    bool
+        params_passed; /* the action is possible and every param is what it must be, whatever the rules say */
     enum vd_code rc;
     struct vd_err *err;
 };
@@ -335,6 +337,8 @@ static void judge_action(struct judging *j, const struct vd_action *action)
         vd_json_free(seen);
         return;
     }
+    j->params_passed = conclude(j) == VD_ACCEPT;
+    j->out->failed = 0;
     bind_decision(j, seen);
     vd_facts_set_verified(j->facts, is_verified, j);
     judge_evidence(j);
@@ -372,8 +376,8 @@ enum vd_code vd_judge(struct vd_facts *facts, const struct vd_proposal *proposal
         return j.rc;
     }
     ret->judged = conclude(&j);
-    if (ret->judged == VD_ACCEPT) {
-        assert(action != NULL && ret->failed == 0); /* I1 */
+    assert(ret->judged != VD_ACCEPT || (action != NULL && ret->failed == 0)); /* I1 */
+    if (ret->judged == VD_ACCEPT || (ret->judged == VD_ESCALATE && j.params_passed)) {
         ret->params = j.final;
     } else {
         vd_json_free(j.final);

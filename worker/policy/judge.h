@@ -53,7 +53,8 @@ struct vd_proposal {
 struct vd_judgement {
     enum vd_judged judged;
     const struct vd_action *action; /* NULL: not declared */
-    cJSON *params;                  /* final, clamped; NULL unless VD_ACCEPT */
+    cJSON *
+        params; /* final, clamped: VD_ACCEPT, and VD_ESCALATE where action and params themselves passed; else NULL */
     const struct vd_rule_result *rules;
     size_t rule_count;
     size_t failed; /* of them FAIL or ERROR */

@@ -63,6 +63,8 @@ enum vd_stop {
     VD_STOP_STALE,    /* input.on_stale = "fallback" */
     VD_STOP_OVERFLOW, /* input.on_overflow = "fallback" */
     VD_STOP_SHUTDOWN,
+    VD_STOP_CONTEXT_UNAVAILABLE, /* Redis did not answer before the deadline */
+    VD_STOP_NO_MODEL,            /* no model is configured */
 };
 const char *vd_stop_name(enum vd_stop stop); /* "deadline", "model_unavailable", ... */
 
