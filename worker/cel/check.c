@@ -8,11 +8,14 @@
 #include "cel/eval.h"
 #include "cel/function.h"
 #include "cel/lexer.h"
+#include "cel/names.h"
 #include "cel/regex.h"
 #include "cel/schema_type.h"
 #include "cel/zone.h"
 
 #define M(kind) VD_CEL_M(VD_CEL_##kind)
+/* check() recurses; what needs large locals must not be part of its frames. */
+#define OFF_THE_RECURSION __attribute__((noinline))
 
 struct local {
     struct vd_span name;
@@ -90,108 +93,6 @@ static void set_type(struct vd_cel_node *n, uint32_t kinds, const cJSON *schema,
 
 /* -- names ------------------------------------------------------------------------------------------------------- */
 
-/* A selection a.b.c from a plain name: its nodes from the name on; 0 when n is none, or is too long to be a qualified name. */
-static size_t gather_chain(struct vd_cel_node *n, struct vd_cel_node *chain[VD_CEL_MAX_HEIGHT])
-{
-    size_t count = n->height;
-
-    if (count > VD_CEL_MAX_HEIGHT)
-        return 0;
-    for (size_t i = count; i > 0; i--) {
-        chain[i - 1] = n;
-        if (n->op == VD_CEL_OP_IDENT)
-            return i == 1 ? count : 0;
-        if (n->op != VD_CEL_OP_SELECT)
-            return 0;
-        n = n->args[0];
-    }
-    return 0;
-}
-
-/* The first `count` names of the chain with dots, behind a container of prefix_len bytes. */
-static bool join_names(struct vd_cel_node *const *chain, size_t count, struct vd_span prefix,
-                       char text[VD_CEL_MAX_NAME_LEN])
-{
-    size_t len = 0;
-
-    if (prefix.len > 0) {
-        if (prefix.len + 1 >= VD_CEL_MAX_NAME_LEN)
-            return false;
-        memcpy(text, prefix.ptr, prefix.len);
-        text[prefix.len] = '.';
-        len = prefix.len + 1;
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct vd_span name = chain[i]->u.call.name;
-
-        if (i > 0 && chain[i]->u.call.is_absolute) /* in backquotes: only ever a field */
-            return false;
-        if (len + name.len + 2 > VD_CEL_MAX_NAME_LEN)
-            return false;
-        if (i > 0)
-            text[len++] = '.';
-        memcpy(text + len, name.ptr, name.len);
-        len += name.len;
-    }
-    text[len] = '\0';
-    return true;
-}
-
-static bool find_slot(const struct vd_cel_env *env, const char *name, uint16_t *ret)
-{
-    for (size_t i = 0; i < env->count; i++) {
-        if (strcmp(env->names[i].name, name) == 0) {
-            *ret = (uint16_t)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool find_type(const char *name, struct vd_cel_value *ret)
-{
-    for (unsigned k = 0; k < VD_CEL_ERROR; k++) {
-        if (strcmp(vd_cel_type_name((enum vd_cel_kind)k), name) == 0) {
-            struct vd_cel_value v = {.kind = (enum vd_cel_kind)k};
-
-            *ret = vd_cel_type_of(&v);
-            return true;
-        }
-    }
-    return false;
-}
-
-enum found { FOUND_NOTHING, FOUND_SLOT, FOUND_TYPE };
-
-/* The longest run of the chain's names that is declared, in the container first, then outwards: A.B.x, A.x, x. */
-static enum found resolve(const struct checker *c, struct vd_cel_node *const *chain, size_t count,
-                          size_t *ret_len, uint16_t *ret_slot, struct vd_cel_value *ret_type)
-{
-    char text[VD_CEL_MAX_NAME_LEN];
-
-    for (size_t len = count; len > 0; len--) {
-        struct vd_span container =
-            vd_span_of(chain[0]->u.call.is_absolute ? NULL : c->env->container);
-
-        for (;;) {
-            const char *dot;
-
-            *ret_len = len;
-            if (join_names(chain, len, container, text)) {
-                if (find_slot(c->env, text, ret_slot))
-                    return FOUND_SLOT;
-                if (find_type(text, ret_type))
-                    return FOUND_TYPE;
-            }
-            if (container.len == 0)
-                break;
-            dot = memrchr(container.ptr, '.', container.len);
-            container.len = dot != NULL ? (size_t)(dot - container.ptr) : 0;
-        }
-    }
-    return FOUND_NOTHING;
-}
-
 static const struct local *find_local(const struct checker *c, const struct vd_cel_node *name)
 {
     if (name->u.call.is_absolute)
@@ -203,7 +104,8 @@ static const struct local *find_local(const struct checker *c, const struct vd_c
     return NULL;
 }
 
-static void unknown_name(struct checker *c, struct vd_cel_node *top, struct vd_cel_node *name)
+static OFF_THE_RECURSION void unknown_name(struct checker *c, struct vd_cel_node *top,
+                                           struct vd_cel_node *name)
 {
     struct vd_cel_nearest nearest = {.wanted = name->u.call.name};
     char hint[VD_CEL_MAX_NAME_LEN + 20];
@@ -223,8 +125,9 @@ static void unknown_name(struct checker *c, struct vd_cel_node *top, struct vd_c
 
 /* -- fields ------------------------------------------------------------------------------------------------------ */
 
-static void unknown_field(struct checker *c, const struct vd_cel_node *n, struct vd_span field,
-                          const cJSON *schema, const cJSON *root)
+static OFF_THE_RECURSION void unknown_field(struct checker *c, const struct vd_cel_node *n,
+                                            struct vd_span field, const cJSON *schema,
+                                            const cJSON *root)
 {
     struct vd_cel_nearest nearest = {.wanted = field};
     char hint[VD_CEL_MAX_NAME_LEN + 20];
@@ -279,7 +182,8 @@ static void make_path(struct checker *c, struct vd_cel_node *top, struct vd_cel_
     set_type(top, at.kinds, at.schema, at.schema_root);
 }
 
-static void check_chain(struct checker *c, struct vd_cel_node *const *chain, size_t count)
+static OFF_THE_RECURSION void check_chain(struct checker *c, struct vd_cel_node *const *chain,
+                                          size_t count)
 {
     struct vd_cel_node *top = chain[count - 1];
     const struct local *local = find_local(c, chain[0]);
@@ -291,8 +195,8 @@ static void check_chain(struct checker *c, struct vd_cel_node *const *chain, siz
         make_path(c, top, chain, 1, count, *local, (uint16_t)(local - c->locals), true);
         return;
     }
-    switch (resolve(c, chain, count, &len, &slot, &type)) {
-    case FOUND_SLOT: {
+    switch (vd_cel_chain_resolve(c->env, chain, count, &len, &slot, &type)) {
+    case VD_CEL_FOUND_SLOT: {
         const cJSON *schema = c->env->names[slot].schema;
         struct local at = {
             .kinds = vd_cel_schema_kinds(schema, schema), .schema = schema, .schema_root = schema};
@@ -301,7 +205,7 @@ static void check_chain(struct checker *c, struct vd_cel_node *const *chain, siz
         make_path(c, top, chain, len, count, at, slot, false);
         return;
     }
-    case FOUND_TYPE:
+    case VD_CEL_FOUND_TYPE:
         chain[len - 1]->op = VD_CEL_OP_CONST;
         chain[len - 1]->arg_count = 0;
         chain[len - 1]->u.constant = type;
@@ -309,24 +213,31 @@ static void check_chain(struct checker *c, struct vd_cel_node *const *chain, siz
         if (len < count)
             wrong(c, chain[len], "a type has no fields");
         return;
-    case FOUND_NOTHING:
+    case VD_CEL_FOUND_NOTHING:
         unknown_name(c, top, chain[0]);
         return;
     }
 }
 
+/* Is n a plain name's selection a.b.c? Then it is checked as a whole. */
+static OFF_THE_RECURSION bool try_chain(struct checker *c, struct vd_cel_node *n)
+{
+    struct vd_cel_node *chain[VD_CEL_MAX_HEIGHT];
+    size_t count = n->op == VD_CEL_OP_SELECT ? vd_cel_chain_gather(n, chain) : 0;
+
+    if (count > 0)
+        check_chain(c, chain, count);
+    return count > 0;
+}
+
 /* operand.field and has(operand.field) where operand is not a plain name. */
 static void check_select(struct checker *c, struct vd_cel_node *n)
 {
-    struct vd_cel_node *chain[VD_CEL_MAX_HEIGHT];
-    size_t count = n->op == VD_CEL_OP_SELECT ? gather_chain(n, chain) : 0;
     const struct vd_cel_node *operand;
     struct local at;
 
-    if (count > 0) {
-        check_chain(c, chain, count);
+    if (try_chain(c, n))
         return;
-    }
     check(c, n->args[0]);
     if (c->rc != VD_OK)
         return;
@@ -381,7 +292,7 @@ static void check_index(struct checker *c, struct vd_cel_node *n)
     }
 }
 
-static void check_binary(struct checker *c, struct vd_cel_node *n)
+static OFF_THE_RECURSION void check_binary(struct checker *c, struct vd_cel_node *n)
 {
     const uint32_t number = M(INT) | M(DOUBLE); /* what a schema calls a number */
     uint32_t a = n->args[0]->kinds;
@@ -536,17 +447,17 @@ static void check_macro(struct checker *c, struct vd_cel_node *n)
 /* -- calls ------------------------------------------------------------------------------------------------------- */
 
 /* strings.quote(x): a chain of names before the dot may be a function's namespace; then the call is a global one. */
-static void find_namespace(struct checker *c, struct vd_cel_node *n)
+static OFF_THE_RECURSION void find_namespace(struct checker *c, struct vd_cel_node *n)
 {
     struct vd_cel_node *chain[VD_CEL_MAX_HEIGHT + 1];
     char text[VD_CEL_MAX_NAME_LEN];
-    size_t count = gather_chain(n->args[0], chain);
+    size_t count = vd_cel_chain_gather(n->args[0], chain);
     struct vd_span name;
 
     if (count == 0 || count >= VD_CEL_MAX_HEIGHT)
         return;
     chain[count] = n;
-    if (!join_names(chain, count + 1, VD_LIT(""), text) ||
+    if (!vd_cel_chain_join(chain, count + 1, VD_LIT(""), text) ||
         !vd_cel_function_exists(vd_span_of(text)))
         return;
     if (vd_arena_dup(c->arena, vd_span_of(text), &name) != VD_OK) {
@@ -559,7 +470,7 @@ static void find_namespace(struct checker *c, struct vd_cel_node *n)
     n->arg_count--;
 }
 
-static void unknown_function(struct checker *c, struct vd_cel_node *n)
+static OFF_THE_RECURSION void unknown_function(struct checker *c, struct vd_cel_node *n)
 {
     struct vd_cel_nearest nearest = {.wanted = n->u.call.name};
     char hint[VD_CEL_MAX_NAME_LEN + 20];
@@ -577,7 +488,7 @@ static void unknown_function(struct checker *c, struct vd_cel_node *n)
 }
 
 /* Regexes and zones that do not change are made now. A bad one is an error of evaluation in a lenient environment. */
-static void prepare(struct checker *c, struct vd_cel_node *n)
+static OFF_THE_RECURSION void prepare(struct checker *c, struct vd_cel_node *n)
 {
     const struct vd_cel_function *f = n->u.call.function;
     const struct vd_cel_value *v;
@@ -663,7 +574,7 @@ static bool is_constant(const struct vd_cel_node *n)
 }
 
 /* A node whose arguments are constants becomes one, in the program's arena. What fails, fails in every evaluation. */
-static void fold(struct checker *c, struct vd_cel_node *n)
+static OFF_THE_RECURSION void fold(struct checker *c, struct vd_cel_node *n)
 {
     struct vd_arena_mark mark = vd_arena_mark(c->arena);
     struct vd_cel_run run = {.arena = c->arena, .left = VD_CEL_FOLD_STEPS};
