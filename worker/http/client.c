@@ -157,7 +157,7 @@ static void set_error(struct vd_http_call *call, CURLcode code)
         (void)vd_err_set(err, VD_E_TIMEOUT, true, "HTTP: %s",
                          call->response.sent ? "no whole answer in time"
                                              : "cannot connect in time");
-    else if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
+    else if (code == CURLE_URL_MALFORMAT)
         (void)vd_err_set(err, VD_E_CONFIG, false, "HTTP: %s", curl_easy_strerror(code));
     else
         (void)vd_err_set(err, VD_E_REMOTE, !is_tls_failure(code), "HTTP: %s",
@@ -580,11 +580,9 @@ static struct shard *find_shard(struct vd_http *http)
 {
     struct shard *shard;
 
-    TAILQ_FOREACH(shard, &http->shards, link)
-    {
+    for (shard = TAILQ_FIRST(&http->shards); shard != NULL; shard = TAILQ_NEXT(shard, link))
         if (shard->in_flight < http->conf.shard_max)
             return shard;
-    }
     return add_shard(http);
 }
 

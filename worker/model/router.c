@@ -663,8 +663,7 @@ void *vd_router_free(struct vd_router *router)
     if (router == NULL)
         return NULL;
     router->closing = true;
-    TAILQ_FOREACH(call, &router->all, link)
-    {
+    for (call = TAILQ_FIRST(&router->all); call != NULL; call = TAILQ_NEXT(call, link)) {
         if (call->step != STEP_FINISHED)
             call->canceled = true;
         if (call->step == STEP_QUEUED)
