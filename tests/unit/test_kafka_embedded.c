@@ -10,6 +10,7 @@
 #include <librdkafka/rdkafka.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "kafka/embedded.h"
 #include "kafka/kafka.h"
@@ -17,8 +18,7 @@
 #define LIMIT_MS 20000
 
 static const char *const inputs[] = {"in"};
-static const char *const outputs[] = {
-    "in"}; /* what is published comes in again: no second client is needed */
+static const char *const outputs[] = {"in", "sink"}; /* what goes to "in" comes in again */
 
 struct app {
     struct vd_embedded *broker;
@@ -31,8 +31,12 @@ struct app {
     size_t hops; /* outputs that a record leads to until its value is this long */
     bool keep;   /* never settle */
     bool stopped;
+    size_t most_outcomes, most_bytes; /* seen in one transaction */
+    size_t value_bytes;               /* settle with a value this large */
     char last_value[64];
 };
+
+static char large[900000];
 
 static size_t on_room(void *arg)
 {
@@ -65,6 +69,11 @@ static void on_record(void *arg, struct vd_record *rec)
         assert_true(vd_output_add_header(o, VD_LIT("n"), VD_LIT("1")));
         if (rec->value.len > 0)
             assert_int_equal(rec->header_count, 1);
+    }
+    if (a->value_bytes > 0) {
+        o = vd_output_new(VD_OUTPUT_AUDIT, "sink", rec->key,
+                          (struct vd_span){large, a->value_bytes});
+        assert_non_null(o);
     }
     vd_kafka_settle(a->k, rec, o);
 }
@@ -114,6 +123,23 @@ static struct vd_output *on_minimal(void *arg, struct vd_record *rec, const char
     return NULL;
 }
 
+/* What the running transaction holds. */
+static void on_sealing(void *arg, uint64_t session, struct vd_output *const *list, size_t count)
+{
+    struct vd_kafka_status s;
+    struct app *a = arg;
+    size_t bytes = 0, i;
+
+    assert_int_equal(session, 1);
+    for (i = 0; i < count; i++)
+        bytes += vd_output_bytes(list[i]);
+    vd_kafka_status(a->k, &s);
+    if (s.publishing > a->most_outcomes)
+        a->most_outcomes = s.publishing;
+    if (bytes > a->most_bytes)
+        a->most_bytes = bytes;
+}
+
 static void on_fatal(void *arg, const struct vd_err *err)
 {
     (void)arg;
@@ -134,30 +160,42 @@ static const struct vd_kafka_callbacks callbacks = {
     .committed = on_committed,
     .dropped = on_dropped,
     .minimal = on_minimal,
+    .sealing = on_sealing,
     .fatal = on_fatal,
 };
 
-static void open_app(struct app *a, bool topics)
+struct shape {
+    int32_t partitions;
+    uint32_t interval_ms;
+};
+
+static void open_shaped(struct app *a, struct shape shape)
 {
     struct vd_kafka_conf conf = {.group = "g",
                                  .topics = inputs,
                                  .topic_count = 1,
                                  .output_topics = outputs,
-                                 .output_topic_count = 1,
+                                 .output_topic_count = 2,
                                  .embedded = true,
                                  .start = VD_KAFKA_START_EARLIEST,
-                                 .commit_interval_ms = 5};
+                                 .commit_interval_ms = shape.interval_ms,
+                                 .commit_outcomes = UINT32_MAX};
     struct vd_err err;
 
     *a = (struct app){.room = 64, .hops = 0};
     vd_log_setup(getenv("TEST_LOG") == NULL ? -1 : 2, VD_DEBUG);
     assert_int_equal(vd_embedded_new(&a->broker, &err), VD_OK);
-    if (topics)
-        assert_int_equal(vd_embedded_create_topic(a->broker, "in", 4, &err), VD_OK);
+    assert_int_equal(vd_embedded_create_topic(a->broker, "in", shape.partitions, &err), VD_OK);
+    assert_int_equal(vd_embedded_create_topic(a->broker, "sink", 1, &err), VD_OK);
     assert_int_equal(vd_loop_new(&a->loop, &err), VD_OK);
     conf.brokers = vd_embedded_brokers(a->broker);
     assert_int_equal(vd_kafka_new(a->loop, &conf, &callbacks, a, &a->k, &err), VD_OK);
     assert_false(vd_kafka_exactly_once(a->k));
+}
+
+static void open_app(struct app *a)
+{
+    open_shaped(a, (struct shape){.partitions = 4, .interval_ms = 5});
 }
 
 static void close_app(struct app *a, uint32_t deadline_ms)
@@ -191,7 +229,7 @@ static void turn_until(struct app *a, const size_t *counter, size_t wanted)
 }
 
 /* By another client. */
-static void produce(const char *brokers, const char *topic, const char *value)
+static void produce(const char *brokers, const char *topic, const char *value, int count)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
@@ -203,18 +241,21 @@ static void produce(const char *brokers, const char *topic, const char *value)
     rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     assert_non_null(rk);
     (void)rd_kafka_header_add(headers, "n", -1, "1", 1);
-    assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY("k", 1),
-                                       RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)),
-                                       RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                                       RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END),
-                     RD_KAFKA_RESP_ERR_NO_ERROR);
+    while (count-- > 0)
+        assert_int_equal(
+            rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic),
+                              RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)),
+                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                              RD_KAFKA_V_HEADERS(rd_kafka_headers_copy(headers)), RD_KAFKA_V_END),
+            RD_KAFKA_RESP_ERR_NO_ERROR);
+    rd_kafka_headers_destroy(headers);
     assert_int_equal(rd_kafka_flush(rk, 10000), RD_KAFKA_RESP_ERR_NO_ERROR);
     rd_kafka_destroy(rk);
 }
 
 static void publish_first(struct app *a)
 {
-    produce(vd_embedded_brokers(a->broker), "in", "x");
+    produce(vd_embedded_brokers(a->broker), "in", "x", 1);
 }
 
 static void records_become_outcomes_and_those_come_in_again(void **state)
@@ -223,7 +264,7 @@ static void records_become_outcomes_and_those_come_in_again(void **state)
     struct app a;
 
     (void)state;
-    open_app(&a, true);
+    open_app(&a);
     a.hops = 20;
     start(&a);
     publish_first(&a);
@@ -243,7 +284,7 @@ static void closing_forgets_what_is_not_settled(void **state)
     struct app a;
 
     (void)state;
-    open_app(&a, true);
+    open_app(&a);
     a.keep = true;
     start(&a);
     publish_first(&a);
@@ -258,7 +299,7 @@ static void closing_publishes_what_is_settled(void **state)
     struct app a;
 
     (void)state;
-    open_app(&a, true);
+    open_app(&a);
     a.keep = true;
     start(&a);
     publish_first(&a);
@@ -274,12 +315,12 @@ static void it_closes_before_it_started_and_before_it_joined(void **state)
     struct app a;
 
     (void)state;
-    open_app(&a, true);
+    open_app(&a);
     close_app(&a, 1000);
-    open_app(&a, true);
+    open_app(&a);
     start(&a);
     close_app(&a, 1000);
-    open_app(&a, true);
+    open_app(&a);
     start(&a);
     vd_loop_turn(a.loop, 50);
     close_app(&a, 1000);
@@ -291,7 +332,7 @@ static void no_room_means_no_records(void **state)
     int i;
 
     (void)state;
-    open_app(&a, true);
+    open_app(&a);
     a.room = 0;
     start(&a);
     publish_first(&a);
@@ -320,7 +361,7 @@ static void a_paused_partition_delivers_nothing_and_says_why(void **state)
     int i;
 
     (void)state;
-    open_app(&a, true);
+    open_app(&a);
     a.room = 0;
     start(&a);
     for (i = 0; i < 60; i++)
@@ -341,6 +382,62 @@ static void a_paused_partition_delivers_nothing_and_says_why(void **state)
     close_app(&a, 5000);
 }
 
+static void one_transaction_holds_so_many_outcomes_and_no_more(void **state)
+{
+    struct app a;
+
+    (void)state;
+    open_shaped(&a, (struct shape){.partitions = 1, .interval_ms = 1500});
+    a.room = SIZE_MAX / 2;
+    produce(vd_embedded_brokers(a.broker), "in", "x", VD_KAFKA_TRANSACTION_MAX_OUTCOMES + 1000);
+    start(&a);
+    turn_until(&a, &a.committed, VD_KAFKA_TRANSACTION_MAX_OUTCOMES + 1000);
+    assert_int_equal(a.most_outcomes, VD_KAFKA_TRANSACTION_MAX_OUTCOMES);
+    close_app(&a, 5000);
+}
+
+static void one_transaction_holds_so_many_bytes_and_one_record_more(void **state)
+{
+    struct app a;
+
+    (void)state;
+    open_shaped(&a, (struct shape){.partitions = 1, .interval_ms = 1500});
+    a.value_bytes = sizeof(large);
+    produce(vd_embedded_brokers(a.broker), "in", "x", 40);
+    start(&a);
+    turn_until(&a, &a.committed, 40);
+    assert_true(a.most_bytes > sizeof(large));
+    assert_true(a.most_bytes < VD_KAFKA_TRANSACTION_MAX_BYTES + sizeof(large) + 1000);
+    close_app(&a, 5000);
+}
+
+static void count_begun(void *arg, const struct vd_kafka_partition *p)
+{
+    *(size_t *)arg += p->base == 0;
+}
+
+static void one_transaction_holds_so_many_maps_and_the_rest_waits(void **state)
+{
+    struct vd_kafka_status s;
+    struct app a;
+    size_t begun = 0;
+    int64_t begin;
+
+    (void)state;
+    open_shaped(&a, (struct shape){.partitions = VD_KAFKA_TRANSACTION_MAX_PARTITIONS + 20,
+                                   .interval_ms = 5});
+    start(&a);
+    begin = vd_mono_ms();
+    do {
+        vd_loop_turn(a.loop, 20);
+        vd_kafka_status(a.k, &s);
+    } while (s.transactions < 2 && vd_mono_ms() - begin < LIMIT_MS);
+    assert_true(s.transactions >= 2); /* one would have done without the limit */
+    vd_kafka_partitions(a.k, count_begun, &begun);
+    assert_int_equal(begun, VD_KAFKA_TRANSACTION_MAX_PARTITIONS + 20);
+    close_app(&a, 5000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +446,9 @@ int main(void)
         cmocka_unit_test(closing_publishes_what_is_settled),
         cmocka_unit_test(it_closes_before_it_started_and_before_it_joined),
         cmocka_unit_test(no_room_means_no_records),
+        cmocka_unit_test(one_transaction_holds_so_many_outcomes_and_no_more),
+        cmocka_unit_test(one_transaction_holds_so_many_bytes_and_one_record_more),
+        cmocka_unit_test(one_transaction_holds_so_many_maps_and_the_rest_waits),
         cmocka_unit_test(a_paused_partition_delivers_nothing_and_says_why),
     };
 

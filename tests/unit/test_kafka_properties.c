@@ -152,6 +152,23 @@ static void a_secret_file_that_is_missing_is_named(void **state)
     assert_non_null(strstr(f.whys[0], "/nonexistent/secret"));
 }
 
+static void a_secret_file_that_is_too_large_is_refused(void **state)
+{
+    char path[] = "/tmp/verdict-property-XXXXXX";
+    int fd = mkstemp(path);
+    struct vd_kafka_property p = {"ssl.key.pem_file", path};
+    struct faults f;
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, VD_KAFKA_PROPERTY_MAX_BYTES + 1), 0);
+    f = check(&p, 1);
+    (void)close(fd);
+    (void)unlink(path);
+    assert_int_equal(f.count, 1);
+    assert_string_equal(f.keys[0], "ssl.key.pem_file");
+}
+
 static void a_secret_value_is_never_part_of_a_message(void **state)
 {
     struct vd_kafka_property p = {"ssl.key.pem", "hunter2"};
@@ -198,6 +215,7 @@ static void both_clients_get_what_the_promises_need(void **state)
     assert_property(rk, "enable.idempotence", "true");
     assert_property(rk, "partitioner", "murmur2_random");
     assert_property(rk, "batch.size", "100000");
+    assert_property(rk, "message.max.bytes", "67108864"); /* VD_KAFKA_MESSAGE_MAX_BYTES */
     rd_kafka_conf_destroy(rk);
 }
 
@@ -241,6 +259,7 @@ int main(void)
         cmocka_unit_test(a_refused_property_cannot_come_through_a_file),
         cmocka_unit_test(a_secret_comes_from_a_file_without_its_newline),
         cmocka_unit_test(a_secret_file_that_is_missing_is_named),
+        cmocka_unit_test(a_secret_file_that_is_too_large_is_refused),
         cmocka_unit_test(a_secret_value_is_never_part_of_a_message),
         cmocka_unit_test(both_clients_get_what_the_promises_need),
         cmocka_unit_test(at_least_once_is_eager_where_librdkafka_could_lose_assignments),
