@@ -147,6 +147,7 @@
     3 /* estimate for budgets, low on purpose: English has 4, JSON about 3 */
 #define VD_SHOW_MAX_NODES                                                                          \
     100000 /* nodes that the paths of `show` and `redact` may touch in one event */
+#define VD_PROMPT_FRAME_BYTES 1024 /* words, markers and choices around the shown data, when a token budget is cut to size */
 #define VD_ANSWER_MAX_BYTES    (64u << 10) /* a proposal is under 2 KiB */
 #define VD_RATIONALE_MAX_CHARS 500         /* records.md; a longer one is cut */
 #define VD_EVIDENCE_MAX        64          /* pointers a proposal may cite */

@@ -1,0 +1,188 @@
+/* reason/record.c - see reason.h: what happened, for the audit record. */
+#include <string.h>
+
+#include "policy/redact.h"
+#include "reason/internal.h"
+
+static const char *const kind_names[] = {"text", "tool", "cut", "refused", "empty"};
+
+static bool put_text(cJSON *object, const char *key, struct vd_span text)
+{
+    return vd_json_put(object, key, vd_json_new_string(text));
+}
+
+static bool put_word(cJSON *object, const char *key, const char *word)
+{
+    return vd_json_put(object, key,
+                       word != NULL ? vd_json_new_string(vd_span_of(word)) : cJSON_CreateNull());
+}
+
+static bool put_int(cJSON *object, const char *key, int64_t v)
+{
+    return vd_json_put(object, key, vd_json_new_int(v));
+}
+
+cJSON *vd_rules_to_json(const struct vd_rule_result *rules, size_t count)
+{
+    cJSON *array = cJSON_CreateArray();
+
+    for (size_t i = 0; i < count && array != NULL; i++) {
+        cJSON *rule = cJSON_CreateObject();
+        bool ok = put_word(rule, "id", rules[i].id) &&
+                  put_word(rule, "verdict", vd_verdict_name(rules[i].verdict)) &&
+                  vd_json_put(rule, "headroom",
+                              rules[i].has_headroom ? vd_json_new_double(rules[i].headroom)
+                                                    : cJSON_CreateNull());
+
+        if (!vd_json_append(array, ok ? rule : vd_json_free(rule)))
+            return vd_json_free(array);
+    }
+    return array;
+}
+
+/* -- redaction --------------------------------------------------------------------------------------------------- */
+
+static bool redacts_audit(const struct vd_policy *p)
+{
+    for (size_t i = 0; i < p->redact_count; i++)
+        if (p->redacts[i].at & VD_REDACT_AUDIT)
+            return true;
+    return false;
+}
+
+/* Every binding as a document: where the values come from that must not be in a text. */
+static cJSON *all_bindings(const struct vd_reason *r)
+{
+    const struct vd_policy *p = vd_facts_policy(r->facts);
+    cJSON *document = cJSON_CreateObject();
+
+    for (unsigned slot = 0; slot < p->slot_count && document != NULL; slot++) {
+        const cJSON *tree = slot == VD_SLOT_NOW ? NULL : vd_facts_tree(r->facts, slot);
+
+        if (tree != NULL && !vd_json_put(document, p->slot_names[slot], vd_json_copy(tree)))
+            document = vd_json_free(document);
+    }
+    return document;
+}
+
+enum vd_code vd_reason_redact_text(const struct vd_reason *r, struct vd_span text,
+                                   struct vd_buf *out, struct vd_err *err)
+{
+    const struct vd_policy *p = vd_facts_policy(r->facts);
+    cJSON *document;
+    enum vd_code rc;
+
+    vd_buf_init(out, text.len * 3 + 64);
+    if (!redacts_audit(p))
+        return vd_buf_add(out, text) == VD_OK ? VD_OK : vd_err_nomem(err, "redaction");
+    document = all_bindings(r);
+    rc = document == NULL ? vd_err_nomem(err, "redaction")
+                          : vd_redact_text(p, VD_REDACT_AUDIT, document, text, out, err);
+    vd_json_free(document);
+    return rc;
+}
+
+/* -- parts ------------------------------------------------------------------------------------------------------- */
+
+static bool put_redacted(const struct vd_reason *r, cJSON *object, const char *key,
+                         struct vd_span text)
+{
+    struct vd_buf out;
+    bool ok = vd_reason_redact_text(r, text, &out, NULL) == VD_OK &&
+              put_text(object, key, vd_buf_span(&out));
+
+    vd_buf_free(&out);
+    return ok;
+}
+
+/* Each step shows the messages that it added; those before it are in the steps before. */
+static cJSON *messages_json(const struct vd_reason *r, size_t from, size_t to)
+{
+    cJSON *array = cJSON_CreateArray();
+
+    for (size_t i = from; i < to && array != NULL; i++) {
+        cJSON *m = cJSON_CreateObject();
+        bool ok = put_word(m, "role", vd_role_name(r->messages[i].role)) &&
+                  put_redacted(r, m, "text", r->messages[i].text);
+
+        if (!vd_json_append(array, ok ? m : vd_json_free(m)))
+            return vd_json_free(array);
+    }
+    return array;
+}
+
+static cJSON *step_json(const struct vd_reason *r, size_t i)
+{
+    const struct step *s = &r->steps[i];
+    cJSON *o = cJSON_CreateObject();
+    bool ok = put_int(o, "step", (int64_t)i + 1) &&
+              vd_json_put(
+                  o, "messages",
+                  messages_json(r, i == 0 ? 0 : r->steps[i - 1].message_count, s->message_count)) &&
+              put_word(o, "kind", s->answered ? kind_names[s->kind] : NULL);
+
+    ok = ok && (s->answered ? put_redacted(r, o, "answer", s->answer)
+                            : vd_json_put(o, "answer", cJSON_CreateNull()));
+    ok = ok && put_int(o, "answer_bytes", (int64_t)s->answer_bytes) &&
+         put_word(o, "unreadable", s->unreadable) &&
+         put_word(o, "judged", s->was_judged ? vd_judged_name(s->judged) : NULL) &&
+         vd_json_put(o, "rules", vd_rules_to_json(s->rules, s->rule_count)) &&
+         put_word(o, "model", s->model) && put_word(o, "provider", s->provider) &&
+         put_int(o, "input_tokens", s->input_tokens) &&
+         put_int(o, "output_tokens", s->output_tokens) &&
+         put_int(o, "cost_microusd", s->cost_microusd) && put_int(o, "model_ms", s->model_ms) &&
+         vd_json_put(o, "from_journal", cJSON_CreateBool(s->from_journal));
+    return ok ? o : vd_json_free(o);
+}
+
+static cJSON *cuts_json(const struct vd_reason *r)
+{
+    cJSON *array = cJSON_CreateArray();
+
+    for (size_t i = 0; i < r->shown.cut_count && array != NULL; i++) {
+        const struct vd_prompt_cut *c = &r->shown.cuts[i];
+        cJSON *o = cJSON_CreateObject();
+        bool ok = put_word(o, "path", c->path) && put_int(o, "kept", (int64_t)c->kept) &&
+                  put_int(o, "of", (int64_t)c->of) &&
+                  put_word(o, "unit", c->items ? "items" : "bytes");
+
+        if (!vd_json_append(array, ok ? o : vd_json_free(o)))
+            return vd_json_free(array);
+    }
+    return array;
+}
+
+static cJSON *shown_json(const struct vd_reason *r)
+{
+    cJSON *copy = r->has_shown ? vd_json_copy(r->shown.document) : cJSON_CreateNull();
+    size_t changed;
+
+    if (r->has_shown && copy != NULL &&
+        vd_redact(vd_facts_policy(r->facts), VD_REDACT_AUDIT, vd_buf_span(&r->redact_key), copy,
+                  &changed, NULL) != VD_OK)
+        copy = vd_json_free(copy);
+    return copy;
+}
+
+enum vd_code vd_reason_record(const struct vd_reason *reason, cJSON **ret_record,
+                              struct vd_err *err)
+{
+    const struct vd_outcome *o = &reason->outcome;
+    cJSON *record = cJSON_CreateObject(), *steps = cJSON_CreateArray();
+    bool ok = record != NULL && steps != NULL;
+
+    for (size_t i = 0; i < reason->step_count && ok; i++)
+        ok = vd_json_append(steps, step_json(reason, i));
+    ok = vd_json_put(record, "steps", ok ? steps : vd_json_free(steps)) && ok;
+    ok = ok && vd_json_put(record, "shown", shown_json(reason)) &&
+         vd_json_put(record, "cuts", cuts_json(reason)) &&
+         put_int(record, "redacted", (int64_t)reason->shown.redacted) &&
+         put_word(record, "source", o->source) && put_word(record, "reason_text", o->reason_text) &&
+         put_int(record, "cel_steps", (int64_t)vd_facts_steps(reason->facts));
+    if (!ok) {
+        vd_json_free(record);
+        return vd_err_nomem(err, "audit record");
+    }
+    *ret_record = record;
+    return VD_OK;
+}
