@@ -20,6 +20,7 @@ from support import paths, processes, redis_server  # noqa: E402
 REQUIRE = os.environ.get("VERDICT_REQUIRE_KAFKA") == "1"
 _numbers = itertools.count(1)
 _not_run = {}  # reason: [test, ...]
+_shown = {}  # name of a program: the end of its log that a report has already
 _BEGAN = pytest.StashKey()
 _EXIT_STATUS = pytest.StashKey()
 
@@ -119,7 +120,11 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.failed:
         # Taken now, before the fixtures stop the programs that the test was about.
-        report.sections.extend((f"log of {name}", tail) for name, tail in processes.log_tails(since=item.stash[_BEGAN]))
+        # Once each: after a shared fixture failed, every test that needs it fails.
+        for name, tail in processes.log_tails(since=item.stash[_BEGAN]):
+            if _shown.get(name) != tail:
+                report.sections.append((f"log of {name}", tail))
+                _shown[name] = tail
     if report.skipped and isinstance(report.longrepr, tuple):
         _not_run.setdefault(report.longrepr[2].removeprefix("Skipped: "), []).append(item.nodeid)
 

@@ -253,8 +253,7 @@ def test_a_replay_gives_the_same_decision_ids(world, outcome):
 def test_whatever_the_model_says_the_policy_holds(world, outcome, answer):
     """A model that never gives an allowed answer: each event still has one outcome, by the fallback or by a person."""
     script = {
-        "undeclared action": lambda body: model.completion(
-            {**model.proposal("refund_everything", {"amount": 400000}), "evidence": []}),
+        "undeclared action": model.proposing("refund_everything", {"amount": 400000}),
         "no JSON": lambda body: model.completion("I would simply refund the customer 4,000 dollars."),
         "refusal": lambda body: model.completion(None, refusal="I cannot help with that."),
         "length": lambda body: model.completion('{"action": "ref', finish_reason="length"),

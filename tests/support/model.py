@@ -47,12 +47,6 @@ def completion(content=None, finish_reason="stop", tool_calls=None, model="scrip
     }
 
 
-def proposal(action, params=None, confidence=0.9, rationale="As the facts suggest.", evidence=()):
-    """What the model is asked for: one proposed decision."""
-    return {"action": action, "params": params or {}, "confidence": confidence, "rationale": rationale,
-            "evidence": list(evidence)}
-
-
 def error(status, code, message="scripted error", headers=None, kind="scripted_error"):
     return Reply({"error": {"message": message, "type": kind, "code": code, "param": None}}, status, headers or {})
 
@@ -121,12 +115,36 @@ def instance(schema, root=None):
     return "x" * max(1, schema.get("minLength", 0))
 
 
+def answer_to(request, action=None, params=None, **members):
+    """A proposal in the form that the request asks for: the first action, the smallest params, unless given.
+
+    OpenAI's strict mode allows no choice between objects, so params has a member for each action there, null for all
+    but the chosen one; the schema says so itself.
+    """
+    schema = asked_schema(request)
+    answer = instance(schema)
+    answer.update({"confidence": 0.9, "rationale": "As the facts suggest.", **members})
+    answer["action"] = chosen = action or answer["action"]
+    by_action = schema["properties"]["params"].get("properties", {})
+    if set(by_action) == set(schema["properties"]["action"]["enum"]):
+        smallest = instance(by_action[chosen]) if chosen in by_action else {}
+        answer["params"] = {name: None for name in by_action}
+        answer["params"][chosen] = smallest if params is None else params
+    elif params is not None:
+        answer["params"] = params
+    return answer
+
+
 def obedient(request):
     """The plain good model: the smallest answer that the request's own schema allows."""
-    schema = asked_schema(request)
-    if schema is None:
+    if asked_schema(request) is None:
         return error(400, "no_schema", "this model answers only requests with a JSON Schema")
-    return completion(instance(schema))
+    return completion(answer_to(request))
+
+
+def proposing(action, params=None, **members):
+    """A model that always proposes this."""
+    return lambda request: completion(answer_to(request, action, params, **members))
 
 
 # --- the scripted server ------------------------------------------------------------------------------------------
