@@ -1,5 +1,7 @@
-/* base/tls.c - see tls.h. */
+/* base/tls.c - see tls.h. Only builds whose hiredis has TLS need it, and libssl. */
 #include "base/tls.h"
+
+#ifdef VD_HAVE_HIREDIS_SSL
 
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -25,3 +27,4 @@ struct ssl_st *vd_tls_client_new(const char *host, const char *ca_file)
     }
     return ssl;
 }
+#endif
