@@ -56,6 +56,8 @@ static bool offer(struct vd_kafka *k, struct vd_partition *part, struct vd_entry
         break;
     }
     k->counts.delivered++;
+    if (k->trouble[VD_TROUBLE_TOPICS][0] != '\0')
+        vd_kafka_trouble(k, VD_TROUBLE_TOPICS, NULL);
     link_unsettled(part, e);
     k->callbacks.record(k->arg, &e->record);
     return true;

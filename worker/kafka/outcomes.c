@@ -339,8 +339,11 @@ void vd_outcomes_kick(struct vd_kafka *k)
 
     if (k->running != NULL || !k->publisher_open)
         return;
-    if (k->ready.count == 0 && !has_dirty(k))
+    if (k->ready.count == 0 && !has_dirty(k)) {
+        if (!k->unresolved && k->ready.count == 0)
+            vd_kafka_trouble(k, VD_TROUBLE_PUBLISH, NULL);
         return;
+    }
     if (wait <= 0 || (k->ready.count >= k->conf.commit_outcomes && k->aborts_in_row == 0))
         vd_outcomes_now(k);
     else
@@ -410,12 +413,22 @@ static void requeue(struct vd_kafka *k, struct vd_running *r)
     k->ready = join(kept, k->ready);
 }
 
+static void back_off(struct vd_kafka *k)
+{
+    int64_t wait = k->aborts_in_row < 7 ? INT64_C(50) << k->aborts_in_row : BACKOFF_MAX_MS;
+
+    k->aborts_in_row++;
+    k->next_begin_mono_ms = vd_mono_ms() + (wait < BACKOFF_MAX_MS ? wait : BACKOFF_MAX_MS);
+}
+
 static void replace_culprit(struct vd_kafka *k, struct vd_entry *e, const char *why)
 {
     struct vd_output *minimal;
 
-    if (e->minimal)
-        return; /* what replaced it is refused as well: keep trying, and keep saying why */
+    if (e->minimal) {
+        back_off(k); /* what replaced it is refused as well: keep trying, and keep saying why */
+        return;
+    }
     minimal = k->callbacks.minimal(k->arg, &e->record, why);
     k->counts.culprits++;
     vd_log(VD_WARN, "kafka.culprit", VD_F_STR("topic", e->record.topic),
@@ -437,14 +450,6 @@ static void record_refused(struct vd_kafka *k, struct vd_running *r, const char 
         replace_culprit(k, r->entries.first, why);
     else
         k->limit = r->entries.count / 2;
-}
-
-static void back_off(struct vd_kafka *k)
-{
-    int64_t wait = k->aborts_in_row < 7 ? INT64_C(50) << k->aborts_in_row : BACKOFF_MAX_MS;
-
-    k->aborts_in_row++;
-    k->next_begin_mono_ms = vd_mono_ms() + (wait < BACKOFF_MAX_MS ? wait : BACKOFF_MAX_MS);
 }
 
 static void aborted(struct vd_kafka *k, const struct vd_err *err)

@@ -121,6 +121,23 @@ static void remove_part(struct vd_kafka *k, struct vd_partition *part)
     vd_partition_unref(part);
 }
 
+/* The first of them stands for all; vd_kafka_partitions() has each. */
+static void show_refused(struct vd_kafka *k)
+{
+    size_t i;
+
+    for (i = 0; i < k->part_count; i++) {
+        const struct vd_partition *part = k->parts[i];
+
+        if (part->refused == NULL)
+            continue;
+        vd_kafka_trouble(k, VD_TROUBLE_RECOVERY, "%s[%" PRId32 "] is refused: %s", part->topic,
+                         part->partition, part->refused);
+        return;
+    }
+    vd_kafka_trouble(k, VD_TROUBLE_RECOVERY, NULL);
+}
+
 void vd_partition_refuse(struct vd_kafka *k, struct vd_partition *part, const char *why)
 {
     if (part->state == VD_PARTITION_REFUSED)
@@ -130,8 +147,7 @@ void vd_partition_refuse(struct vd_kafka *k, struct vd_partition *part, const ch
     part->refused = vd_strdup(why);
     vd_log(VD_ERROR, "kafka.refused", VD_F_STR("topic", part->topic),
            VD_F_INT("partition", part->partition), VD_F_STR("reason", why));
-    vd_kafka_trouble(k, VD_TROUBLE_RECOVERY, "%s[%" PRId32 "] is refused: %s", part->topic,
-                     part->partition, why);
+    show_refused(k);
 }
 
 /* -- group metadata ---------------------------------------------------------------------------------------------- */
@@ -317,8 +333,7 @@ static void finish_revoke(struct vd_kafka *k)
     else
         (void)rd_kafka_assign(k->rk, NULL);
     rd_kafka_topic_partition_list_destroy(list);
-    if (k->part_count == 0)
-        vd_kafka_trouble(k, VD_TROUBLE_RECOVERY, NULL);
+    show_refused(k);
 }
 
 static bool outcomes_pending(const struct vd_kafka *k)
@@ -484,6 +499,7 @@ static void recovery_done(void *arg)
                 part->state == VD_PARTITION_RECOVERING && !part->revoking)
                 recover(k, part, &w->lookup, i);
         }
+        show_refused(k);
         fetch_recovered(k);
         vd_outcomes_kick(k);
         vd_rebalance_lookup(k); /* those that were assigned meanwhile */
