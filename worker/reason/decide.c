@@ -1,0 +1,186 @@
+/* reason/decide.c - see decide.h. */
+#include "reason/decide.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "policy/context.h"
+
+/* -- events ------------------------------------------------------------------------------------------------------ */
+
+static const char *const attributes[] = {"id", "type", "source", "subject", "time"};
+
+enum vd_code vd_event_view(const cJSON *body, cJSON **ret_view, struct vd_err *err)
+{
+    bool envelope = vd_json_kind(body) == VD_JSON_OBJECT &&
+                    vd_json_get_string(body, "type").len > 0 && vd_json_get(body, "data") != NULL &&
+                    vd_json_kind(vd_json_get(body, "data")) == VD_JSON_OBJECT;
+    cJSON *view = envelope ? vd_json_copy(body) : cJSON_CreateObject();
+    bool ok = view != NULL;
+
+    for (size_t i = 0; i < sizeof(attributes) / sizeof(*attributes) && ok; i++)
+        if (vd_json_get(view, attributes[i]) == NULL)
+            ok = vd_json_put(view, attributes[i], cJSON_CreateNull());
+    if (ok && !envelope)
+        ok = vd_json_put(view, "data", vd_json_copy(body));
+    if (!ok) {
+        vd_json_free(view);
+        return vd_err_nomem(err, "event");
+    }
+    *ret_view = view;
+    return VD_OK;
+}
+
+/* -- answers ----------------------------------------------------------------------------------------------------- */
+
+/* {"error": "deadline"}: words that stop reasoning, and words that are a bad end of an answer. */
+static const struct {
+    const char *word;
+    enum vd_answer_kind kind;
+} bad_ends[] = {
+    {"tool", VD_ANSWER_TOOL},
+    {"cut", VD_ANSWER_CUT},
+    {"refused", VD_ANSWER_REFUSED},
+    {"empty", VD_ANSWER_EMPTY},
+};
+
+static bool stop_of(struct vd_span word, enum vd_stop *ret)
+{
+    for (int i = 0; i <= VD_STOP_NO_MODEL; i++)
+        if (vd_span_eq_c(word, vd_stop_name((enum vd_stop)i))) {
+            *ret = (enum vd_stop)i;
+            return true;
+        }
+    return false;
+}
+
+static enum vd_code give_text(struct vd_reason *reason, enum vd_answer_kind kind,
+                              struct vd_span text, struct vd_err *err)
+{
+    struct vd_answer answer = {.kind = kind, .text = text, .model = "case", .provider = "scripted"};
+
+    answer.input_tokens = vd_reason_ask(reason)->input_tokens_estimate;
+    answer.output_tokens = (int64_t)(text.len / VD_PROMPT_BYTES_PER_TOKEN) + 1;
+    return vd_reason_answer(reason, &answer, err);
+}
+
+static enum vd_code give_answer(struct vd_reason *reason, const cJSON *answer, struct vd_err *err)
+{
+    struct vd_span word = vd_json_get_string(answer, "error");
+    struct vd_buf text;
+    enum vd_stop stop;
+    enum vd_code rc;
+
+    if (vd_json_kind(answer) == VD_JSON_STRING)
+        return give_text(reason, VD_ANSWER_TEXT, vd_json_string(answer), err);
+    if (word.len > 0) {
+        if (stop_of(word, &stop))
+            return vd_reason_stop(reason, stop, err);
+        for (size_t i = 0; i < sizeof(bad_ends) / sizeof(*bad_ends); i++)
+            if (vd_span_eq_c(word, bad_ends[i].word))
+                return give_text(reason, bad_ends[i].kind, VD_LIT(""), err);
+        return vd_err_set(err, VD_E_CONFIG, false, "no such error of a model: \"%.*s\"",
+                          (int)(word.len > 40 ? 40 : word.len), word.ptr);
+    }
+    vd_buf_init(&text, VD_ANSWER_MAX_BYTES * 2);
+    rc = vd_json_write(&text, answer) == VD_OK
+             ? give_text(reason, VD_ANSWER_TEXT, vd_buf_span(&text), err)
+             : vd_err_nomem(err, "answer");
+    vd_buf_free(&text);
+    return rc;
+}
+
+static enum vd_code reason_through(struct vd_reason *reason, const cJSON *answers,
+                                   struct vd_err *err)
+{
+    const cJSON *next = answers == NULL ? NULL : answers->child;
+    enum vd_code rc = VD_OK;
+
+    while (rc == VD_OK && vd_reason_state(reason) == VD_REASON_ASK) {
+        if (next == NULL)
+            return vd_reason_stop(reason, VD_STOP_MODEL_UNAVAILABLE, err);
+        rc = give_answer(reason, next, err);
+        next = next->next;
+    }
+    return rc;
+}
+
+/* -- all of it --------------------------------------------------------------------------------------------------- */
+
+static enum vd_code bind_contexts(const struct vd_decide_input *input, struct vd_decide *d,
+                                  struct vd_err *err)
+{
+    const struct vd_policy *p = input->policy;
+
+    d->context_count = p->context_count;
+    d->contexts = vd_alloc_array(p->context_count + 1, sizeof(cJSON *));
+    if (d->contexts == NULL)
+        return vd_err_nomem(err, "context");
+    for (size_t i = 0; i < p->context_count; i++) {
+        const cJSON *raw = vd_json_get(input->context, p->contexts[i].name);
+        const struct vd_span *args;
+        enum vd_code rc = vd_facts_redis(d->facts, i, &args, err);
+
+        if (rc == VD_OK)
+            rc = vd_context_accept(&p->contexts[i], raw, &d->arena, &d->contexts[i], err);
+        if (rc != VD_OK)
+            return rc;
+        vd_facts_set_context(d->facts, i, d->contexts[i]);
+    }
+    return vd_facts_complete(d->facts, err);
+}
+
+/* Data that is not what it must be is a dead letter at this stage; anything else is this call's failure. */
+static enum vd_code dead_letter(struct vd_decide *d, enum vd_code rc, const char *stage)
+{
+    if (rc != VD_E_INPUT && rc != VD_E_LIMIT)
+        return rc;
+    d->failed_stage = stage;
+    return VD_OK;
+}
+
+enum vd_code vd_decide(const struct vd_decide_input *input, struct vd_decide *ret,
+                       struct vd_err *err)
+{
+    struct vd_reason_start start = {
+        .decision_id = VD_LIT("case"), .marker_key = VD_LIT("case"), .redact_key = VD_LIT("case")};
+    enum vd_code rc;
+
+    *ret = (struct vd_decide){0};
+    vd_arena_init(&ret->arena, VD_JOB_ARENA_MAX_BYTES);
+    rc = vd_event_view(input->event, &ret->event, err);
+    if (rc == VD_OK)
+        rc = vd_facts_new(input->policy, ret->event, input->now_ms, &ret->arena, &ret->facts, err);
+    if (rc != VD_OK)
+        return dead_letter(ret, rc, "route");
+    rc = vd_facts_when(ret->facts, &ret->matched, err);
+    if (rc != VD_OK || !ret->matched)
+        return dead_letter(ret, rc, "route");
+    rc = vd_facts_validate(ret->facts, err);
+    if (rc != VD_OK)
+        return dead_letter(ret, rc, "validate");
+    rc = vd_facts_key(ret->facts, &ret->key, err);
+    if (rc != VD_OK)
+        return dead_letter(ret, rc, "key");
+    rc = bind_contexts(input, ret, err);
+    if (rc != VD_OK)
+        return dead_letter(ret, rc, "context");
+    start.facts = ret->facts;
+    rc = vd_reason_new(&start, &ret->reason, err);
+    if (rc == VD_OK)
+        rc = reason_through(ret->reason, input->answers, err);
+    return dead_letter(ret, rc, "reason");
+}
+
+void vd_decide_fini(struct vd_decide *decide)
+{
+    vd_reason_free(decide->reason);
+    vd_facts_free(decide->facts);
+    for (size_t i = 0; i < decide->context_count && decide->contexts != NULL; i++)
+        vd_json_free(decide->contexts[i]);
+    vd_free(decide->contexts);
+    vd_json_free(decide->event);
+    vd_arena_fini(&decide->arena);
+    *decide = (struct vd_decide){0};
+}
