@@ -19,7 +19,8 @@ from support.reader import Reader
 from support.redis_server import RedisServer
 from support.worker import Worker, settings
 
-LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z (error|warn|info|debug) [a-z_.]+( [a-z_]+=(\"([^\"\\]|\\.)*\"|\S+))*\Z")
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z (error|warn|info|debug) [a-z_.]+"
+                      r"( [a-z_]+=(\"([^\"\\]|\\.)*\"|\S+))*\Z")
 
 LARGE = 5_000_000
 DEAD_LETTER_MAX = 1_048_588  # Kafka's default max.message.bytes, which the dead-letter topic has

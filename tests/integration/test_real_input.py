@@ -185,7 +185,7 @@ def test_the_amounts_are_the_events_own(outcome, event):
     audit, = [audit for audit in map(records.check_audit, outcome.records["decisions.audit"])
               if audit["decision_id"] == decision["decision_id"]]
     known = list(leaves([audit, decision["params"]]))
-    for fact in ("amount", "total", "items"):
+    for fact in ("amount", "total", "unshipped"):
         if fact in event.facts:
             assert event.facts[fact] in known, f"{fact} {event.facts[fact]} is nowhere in the audit record"
 

@@ -51,8 +51,7 @@ def shopify_order():
     return Payload(
         "Shopify order", "shopify.orders", _json(order), (("X-Shopify-Topic", b"orders/create"),),
         str(order["id"]).encode(), str(order["id"]), "orders/create",
-        {"order": order["id"], "total": order["total_price"], "currency": order["currency"],
-         "items": sum(item["quantity"] for item in order["line_items"])})
+        {"order": order["id"], "total": order["total_price"], "currency": order["currency"]})
 
 
 def _stripe_event(kind, file, suffix):
@@ -87,8 +86,7 @@ def amazon_order_change():
     return Payload(
         "Amazon order change", "amazon.notifications", _json(body), (), change["AmazonOrderId"].encode(),
         body["NotificationMetadata"]["NotificationId"], body["NotificationType"],
-        {"order": change["AmazonOrderId"],
-         "items": sum(item["Quantity"] for item in change["Summary"]["OrderItems"])})
+        {"order": change["AmazonOrderId"], "unshipped": change["Summary"]["NumberOfItemsUnshipped"]})
 
 
 def all_payloads():
