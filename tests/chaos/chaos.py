@@ -214,7 +214,17 @@ class Faults:
         self.cluster.proxy.mend()
 
 
-ALL = ["kill_worker"] * 4 + ["kill_all_workers", "zombie", "zombie", "short_pause", "rolling_restart", "leave_and_join", "broker_restart",
+    def kill_on_slow_network(self):
+        """The slower the network, the more likely it hits between two steps of a commit."""
+        self.cluster.proxy.delay_s = self.rng.uniform(0.05, 0.3)
+        time.sleep(self.rng.uniform(1, 3))
+        for slot in self.workers.slots:
+            slot.kill()
+        self.cluster.proxy.mend()
+        self.workers.start_all()
+
+
+ALL = ["kill_worker"] * 4 + ["kill_on_slow_network"] + ["kill_all_workers", "zombie", "zombie", "short_pause", "rolling_restart", "leave_and_join", "broker_restart",
                              "broker_kill", "network_cut", "lost_answers", "lost_answers", "slow_network"]
 
 

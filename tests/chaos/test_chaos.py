@@ -23,7 +23,7 @@ def test_ninety_seconds_of_chaos(test_dir):
     ("drop-map", ["kill_worker"], "duplicated"),
     ("gaps-unfinished", ["short_pause"], "unfinished"),
     ("republish-unknown,forget-commit", ["short_pause"], "duplicated"),
-    ("offsets-outside", ["kill_all_workers"], "lost"),
+    ("offsets-outside", ["kill_on_slow_network"], "lost"),
     ("ignore-epochs", ["zombie"], "duplicated"),
 ])
 def test_the_checker_catches(test_dir, switch, faults, expected):
