@@ -1,115 +1,24 @@
 /* http/client.c - see client.h.
  *
  * Requests fill one shard (a multi handle) before the next is used, so that idle connections are found again. Easy handles are
- * kept with their constant options and reused; a request sets only what differs. A socket's poll lives as long as the socket:
- * libcurl forgets sockets between requests, and making a poll costs three system calls each time.
- *
- * libcurl may call back at any time while one of its functions runs; callbacks only note. Done callbacks run in drain().
+ * kept with their constant options and reused; a request sets only what differs.
  */
 #include "http/client.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
-#include <curl/curl.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/queue.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/buf.h"
 #include "base/limits.h"
-#include "http/address.h"
-#include "loop/loop.h"
+#include "http/internal.h"
 
 #define CALL_MAGIC         0x48545450u
 #define DEFAULT_CONNECT_MS 3000
 #define DEFAULT_LOW_S      30
 #define SPARE_BODY_BYTES   16384 /* a spare handle keeps no larger response buffer */
 #define RECEIVE_BYTES      4096 /* libcurl holds one such buffer a request; answers are 1 to 4 KiB */
-#define KEPT_BYTES         1024 /* of response headers */
-
-struct shard {
-    struct vd_http *http;
-    CURLM *multi;
-    struct vd_timer *timer;
-    uint32_t in_flight;
-    TAILQ_ENTRY(shard) link;
-};
-
-/* A socket that libcurl waits on, or has opened and keeps for later. */
-struct watched {
-    struct vd_http *http;
-    struct shard *shard;
-    struct vd_poll *poll;
-    int fd;
-    bool
-        opened; /* by open_socket(): stays until close_socket(); others (resolver pipes) go when libcurl lets go */
-    int wanted; /* by libcurl; 0: idle */
-    int set; /* in the poll; lags behind when a connection turns idle, since it is likely to be used again */
-};
-
-struct vd_http_target {
-    struct vd_http *http;
-    char *url;
-    char *host;
-    struct curl_slist *headers;
-    uint32_t refs;
-};
-
-TAILQ_HEAD(calls, vd_http_call);
-TAILQ_HEAD(shards, shard);
-
-struct vd_http_call {
-    unsigned magic;
-    struct vd_http *http;
-    struct shard *shard;
-    CURL *easy;
-    TAILQ_ENTRY(vd_http_call) link; /* active, finished or spare */
-    struct vd_http_target *target;
-    bool finished;
-    struct vd_http_response response;
-    struct vd_buf body;
-    size_t header_bytes;
-    size_t body_max_bytes;
-    bool header_too_large;
-    char kept[KEPT_BYTES];
-    size_t kept_used;
-    vd_http_done_fn *done;
-    void *arg;
-};
-
-struct vd_http {
-    struct vd_loop *loop;
-    struct vd_http_conf conf;
-    char *user_agent;
-    char *proxy;
-    char *ca_file;
-    CURLSH *share; /* names and TLS sessions, between shards */
-    struct shards shards;
-    struct watched **watched; /* by descriptor */
-    size_t watched_count;
-    struct calls active;
-    struct calls finished;
-    struct calls spare;
-    uint32_t in_flight;
-    struct vd_timer *soon;
-    bool draining;
-    bool closing;
-};
 
 /* -- finishing ------------------------------------------------------------------------------------------------------- */
-
-static void release_target(struct vd_http_target *target)
-{
-    if (target == NULL || --target->refs > 0)
-        return;
-    curl_slist_free_all(target->headers);
-    (void)vd_free(target->url);
-    (void)vd_free(target->host);
-    (void)vd_free(target);
-}
 
 static void finish(struct vd_http_call *call)
 {
@@ -184,7 +93,7 @@ static void read_timings(struct vd_http_call *call)
 }
 
 /* Transfers that libcurl reports as over. */
-static void collect(struct shard *shard)
+void vd_http_collect(struct vd_http_shard *shard)
 {
     CURLMsg *msg;
     int left;
@@ -213,14 +122,14 @@ static void run_done(struct vd_http_call *call)
         call->response.body = vd_buf_span(&call->body);
     http->in_flight--;
     call->done(call->arg, &call->response);
-    release_target(call->target);
+    vd_http_target_release(call->target);
     call->target = NULL;
     if (call->body.cap > SPARE_BODY_BYTES)
         vd_buf_free(&call->body);
     TAILQ_INSERT_HEAD(&http->spare, call, link);
 }
 
-static void drain(struct vd_http *http)
+void vd_http_drain(struct vd_http *http)
 {
     struct vd_http_call *call;
 
@@ -235,232 +144,7 @@ static void drain(struct vd_http *http)
 
 static void on_soon(void *arg)
 {
-    drain(arg);
-}
-
-/* -- sockets and time ------------------------------------------------------------------------------------------------ */
-
-static void act(struct shard *shard, curl_socket_t fd, int flags)
-{
-    struct vd_http *http = shard->http;
-    int running;
-
-    (void)curl_multi_socket_action(shard->multi, fd, flags, &running);
-    collect(shard);
-    drain(http);
-}
-
-static void on_ready(void *arg, int events)
-{
-    struct watched *w = arg;
-    int flags = 0;
-
-    if (w->wanted ==
-        0) { /* the peer closed an idle connection: libcurl notices before it uses that again */
-        w->set = 0;
-        vd_poll_set(w->poll, 0);
-        return;
-    }
-    if (events & VD_POLL_IN)
-        flags |= CURL_CSELECT_IN;
-    if (events & VD_POLL_OUT)
-        flags |= CURL_CSELECT_OUT;
-    act(w->shard, w->fd, flags);
-}
-
-static struct watched *find_watched(const struct vd_http *http, curl_socket_t fd)
-{
-    return fd >= 0 && (size_t)fd < http->watched_count ? http->watched[fd] : NULL;
-}
-
-static void forget_watched(struct vd_http *http, struct watched *w)
-{
-    http->watched[w->fd] = NULL;
-    (void)vd_poll_free(w->poll);
-    (void)vd_free(w);
-}
-
-static struct watched *add_watched(struct vd_http *http, curl_socket_t fd)
-{
-    struct watched *w;
-
-    if ((size_t)fd >= http->watched_count) {
-        size_t count = (size_t)fd + 64;
-        struct watched **grown = vd_realloc_array(http->watched, count, sizeof(struct watched *));
-
-        if (grown == NULL)
-            return NULL;
-        memset(grown + http->watched_count, 0, (count - http->watched_count) * sizeof(*grown));
-        http->watched = grown;
-        http->watched_count = count;
-    }
-    w = vd_alloc(sizeof(*w));
-    if (w == NULL)
-        return NULL;
-    w->http = http;
-    w->fd = fd;
-    if (vd_poll_new(http->loop, fd, on_ready, w, &w->poll) != VD_OK)
-        return vd_free(w);
-    http->watched[fd] = w;
-    return w;
-}
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
-{
-    struct shard *shard = arg;
-    struct watched *w = find_watched(shard->http, fd);
-
-    (void)easy;
-    (void)unused;
-    if (what == CURL_POLL_REMOVE) {
-        if (w != NULL && !w->opened)
-            forget_watched(shard->http, w);
-        else if (w != NULL)
-            w->wanted = 0;
-        return 0;
-    }
-    if (w == NULL)
-        w = add_watched(shard->http, fd);
-    if (w == NULL)
-        return -1; /* libcurl fails the transfers of this multi handle: out of memory */
-    w->shard = shard;
-    w->wanted = (what & CURL_POLL_IN ? VD_POLL_IN : 0) | (what & CURL_POLL_OUT ? VD_POLL_OUT : 0);
-    if (w->set != w->wanted)
-        vd_poll_set(w->poll, w->wanted);
-    w->set = w->wanted;
-    return 0;
-}
-
-static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    struct vd_http_call *call = arg;
-    struct vd_http *http = call->http;
-    struct watched *w;
-    int fd;
-
-    (void)purpose;
-    if (http->conf.allow != NULL &&
-        !http->conf.allow(http->conf.allow_arg, vd_span_of(call->target->host), &address->addr)) {
-        call->response.refused = true;
-        return CURL_SOCKET_BAD;
-    }
-    call->response.refused = false; /* one of several addresses is enough */
-    fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                address->protocol);
-    if (fd < 0)
-        return CURL_SOCKET_BAD;
-    w = add_watched(http, fd);
-    if (w == NULL) {
-        (void)close(fd);
-        return CURL_SOCKET_BAD;
-    }
-    w->opened = true;
-    return fd;
-}
-
-static int close_socket(void *arg, curl_socket_t fd)
-{
-    struct vd_http *http = arg;
-    struct watched *w = find_watched(http, fd);
-
-    if (w != NULL)
-        forget_watched(http, w);
-    return close(fd);
-}
-
-static void on_timer(void *arg)
-{
-    act(arg, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static int set_timer(CURLM *multi, long timeout_ms, void *arg)
-{
-    struct shard *shard = arg;
-
-    (void)multi;
-    if (timeout_ms < 0)
-        vd_timer_stop(shard->timer);
-    else
-        vd_timer_start(shard->timer, (uint64_t)timeout_ms, 0);
-    return 0;
-}
-
-/* -- response bytes -------------------------------------------------------------------------------------------------- */
-
-static const struct {
-    const char *name;
-    enum vd_http_kept kept;
-} kept_names[] = {
-    {"content-type", VD_HTTP_CONTENT_TYPE},
-    {"retry-after", VD_HTTP_RETRY_AFTER},
-    {"retry-after-ms", VD_HTTP_RETRY_AFTER_MS},
-    {"x-should-retry", VD_HTTP_SHOULD_RETRY},
-    {"x-request-id", VD_HTTP_REQUEST_ID},
-    {"request-id", VD_HTTP_REQUEST_ID},
-    {"date", VD_HTTP_DATE},
-    {"x-ratelimit-limit-requests", VD_HTTP_LIMIT_REQUESTS},
-    {"anthropic-ratelimit-requests-limit", VD_HTTP_LIMIT_REQUESTS},
-    {"x-ratelimit-limit-tokens", VD_HTTP_LIMIT_TOKENS},
-    {"anthropic-ratelimit-tokens-limit", VD_HTTP_LIMIT_TOKENS},
-    {"x-ratelimit-remaining-requests", VD_HTTP_REMAINING_REQUESTS},
-    {"anthropic-ratelimit-requests-remaining", VD_HTTP_REMAINING_REQUESTS},
-    {"x-ratelimit-remaining-tokens", VD_HTTP_REMAINING_TOKENS},
-    {"anthropic-ratelimit-tokens-remaining", VD_HTTP_REMAINING_TOKENS},
-    {"x-ratelimit-reset-requests", VD_HTTP_RESET_REQUESTS},
-    {"anthropic-ratelimit-requests-reset", VD_HTTP_RESET_REQUESTS},
-    {"x-ratelimit-reset-tokens", VD_HTTP_RESET_TOKENS},
-    {"anthropic-ratelimit-tokens-reset", VD_HTTP_RESET_TOKENS},
-};
-
-static void keep_header(struct vd_http_call *call, struct vd_span line)
-{
-    size_t colon = vd_span_find(line, ':');
-    struct vd_span name = vd_span_sub(line, 0, colon);
-    struct vd_span value = vd_span_trim(vd_span_sub(line, colon + 1, line.len));
-
-    for (size_t i = 0; i < sizeof(kept_names) / sizeof(kept_names[0]); i++) {
-        struct vd_span *slot = &call->response.headers[kept_names[i].kept];
-
-        if (!vd_span_eq_nocase(name, vd_span_of(kept_names[i].name)))
-            continue;
-        if (slot->len > 0 || value.len == 0 || value.len > VD_HTTP_HEADER_KEPT ||
-            value.len > KEPT_BYTES - call->kept_used)
-            return;
-        memcpy(call->kept + call->kept_used, value.ptr, value.len);
-        *slot = (struct vd_span){call->kept + call->kept_used, value.len};
-        call->kept_used += value.len;
-        return;
-    }
-}
-
-static void forget_headers(struct vd_http_call *call)
-{
-    memset(call->response.headers, 0, sizeof(call->response.headers));
-    call->kept_used = 0;
-}
-
-static size_t on_header(char *ptr, size_t size, size_t count, void *arg)
-{
-    struct vd_http_call *call = arg;
-    struct vd_span line = {ptr, size * count};
-
-    call->header_bytes += line.len;
-    if (call->header_bytes > call->http->conf.header_max_bytes) {
-        call->header_too_large = true;
-        return 0;
-    }
-    if (vd_span_starts(line, VD_LIT("HTTP/")))
-        forget_headers(call); /* what stood before was an interim response */
-    else
-        keep_header(call, line);
-    return line.len;
-}
-
-static size_t on_body(char *ptr, size_t size, size_t count, void *arg)
-{
-    struct vd_http_call *call = arg;
-
-    return vd_buf_add(&call->body, (struct vd_span){ptr, size * count}) == VD_OK ? size * count : 0;
+    vd_http_drain(arg);
 }
 
 /* -- client ---------------------------------------------------------------------------------------------------------- */
@@ -491,13 +175,13 @@ static CURLcode set_constants(struct vd_http_call *call)
     SET(CURLOPT_LOW_SPEED_TIME, (long)http->conf.low_speed_s);
     SET(CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_WRITEFUNCTION, on_body);
+    SET(CURLOPT_WRITEFUNCTION, vd_http_on_body);
     SET(CURLOPT_WRITEDATA, (void *)call);
-    SET(CURLOPT_HEADERFUNCTION, on_header);
+    SET(CURLOPT_HEADERFUNCTION, vd_http_on_header);
     SET(CURLOPT_HEADERDATA, (void *)call);
-    SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(CURLOPT_OPENSOCKETFUNCTION, vd_http_open_socket);
     SET(CURLOPT_OPENSOCKETDATA, (void *)call);
-    SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, vd_http_close_socket);
     SET(CURLOPT_CLOSESOCKETDATA, (void *)http);
     if (http->ca_file != NULL)
         SET(CURLOPT_CAINFO, http->ca_file);
@@ -550,23 +234,24 @@ static struct vd_http_call *take_call(struct vd_http *http)
     return call;
 }
 
-static struct shard *add_shard(struct vd_http *http)
+static struct vd_http_shard *add_shard(struct vd_http *http)
 {
-    struct shard *shard = vd_alloc(sizeof(*shard));
+    struct vd_http_shard *shard = vd_alloc(sizeof(*shard));
     CURLM *multi;
 
     if (shard == NULL)
         return NULL;
     shard->http = http;
     shard->multi = multi = curl_multi_init();
-    if (multi == NULL || vd_timer_new(http->loop, on_timer, shard, &shard->timer) != VD_OK) {
+    if (multi == NULL ||
+        vd_timer_new(http->loop, vd_http_on_timer, shard, &shard->timer) != VD_OK) {
         if (multi != NULL)
             (void)curl_multi_cleanup(multi);
         return vd_free(shard);
     }
-    (void)curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    (void)curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, vd_http_on_socket);
     (void)curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, shard);
-    (void)curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    (void)curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, vd_http_set_timer);
     (void)curl_multi_setopt(multi, CURLMOPT_TIMERDATA, shard);
     /* Every connection of a full shard may stay for the next request. */
     (void)curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)http->conf.shard_max);
@@ -576,9 +261,9 @@ static struct shard *add_shard(struct vd_http *http)
     return shard;
 }
 
-static struct shard *find_shard(struct vd_http *http)
+static struct vd_http_shard *find_shard(struct vd_http *http)
 {
-    struct shard *shard;
+    struct vd_http_shard *shard;
 
     for (shard = TAILQ_FIRST(&http->shards); shard != NULL; shard = TAILQ_NEXT(shard, link))
         if (shard->in_flight < http->conf.shard_max)
@@ -654,14 +339,14 @@ static void cancel(struct vd_http_call *call, const char *why)
 void *vd_http_free(struct vd_http *http)
 {
     struct vd_http_call *call;
-    struct shard *shard;
+    struct vd_http_shard *shard;
 
     if (http == NULL)
         return NULL;
     http->closing = true;
     while ((call = TAILQ_FIRST(&http->active)) != NULL)
         cancel(call, "shutting down");
-    drain(http);
+    vd_http_drain(http);
     while ((call = TAILQ_FIRST(&http->spare)) != NULL) {
         TAILQ_REMOVE(&http->spare, call, link);
         (void)free_call(call);
@@ -690,105 +375,6 @@ uint32_t vd_http_in_flight(const struct vd_http *http)
     return http->in_flight;
 }
 
-/* -- targets --------------------------------------------------------------------------------------------------------- */
-
-static bool is_header_text(struct vd_span s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        if (((unsigned char)s.ptr[i] < ' ' && s.ptr[i] != '\t') || (unsigned char)s.ptr[i] > '~')
-            return false;
-    return true;
-}
-
-static enum vd_code add_header(struct vd_http_target *target, struct vd_span name,
-                               struct vd_span value, struct vd_err *err)
-{
-    struct vd_buf line;
-    struct curl_slist *grown = NULL;
-
-    if (name.len == 0 || !is_header_text(name) || !is_header_text(value) ||
-        vd_span_find(name, ':') != name.len)
-        return vd_err_set(err, VD_E_CONFIG, false,
-                          "HTTP: a header name or value is not plain text");
-    vd_buf_init(&line, VD_HTTP_HEADER_MAX_BYTES);
-    (void)vd_buf_add(&line, name);
-    (void)vd_buf_add_c(&line,
-                       value.len == 0 ? ":" : ": "); /* libcurl: "name:" takes a header away */
-    (void)vd_buf_add(&line, value);
-    if (line.failed == VD_OK)
-        grown = curl_slist_append(target->headers, line.ptr);
-    vd_buf_free(&line);
-    if (grown == NULL)
-        return vd_err_nomem(err, "HTTP header");
-    target->headers = grown;
-    return VD_OK;
-}
-
-/* Absolute http or https, no credentials; the host for the allow function. */
-static enum vd_code check_url(struct vd_http_target *target, struct vd_err *err)
-{
-    CURLU *u = curl_url();
-    char *part = NULL;
-    enum vd_code rc = VD_OK;
-
-    if (u == NULL)
-        return vd_err_nomem(err, "URL");
-    if (curl_url_set(u, CURLUPART_URL, target->url, 0) != CURLUE_OK ||
-        curl_url_get(u, CURLUPART_SCHEME, &part, 0) != CURLUE_OK ||
-        (strcasecmp(part, "http") != 0 && strcasecmp(part, "https") != 0))
-        rc = vd_err_set(err, VD_E_CONFIG, false, "HTTP: the URL must be http://... or https://...");
-    curl_free(part);
-    part = NULL;
-    if (rc == VD_OK && curl_url_get(u, CURLUPART_USER, &part, 0) == CURLUE_OK)
-        rc = vd_err_set(err, VD_E_CONFIG, false, "HTTP: no user or password in a URL, please");
-    curl_free(part);
-    part = NULL;
-    if (rc == VD_OK && curl_url_get(u, CURLUPART_HOST, &part, 0) == CURLUE_OK) {
-        target->host = vd_strdup(part);
-        if (target->host == NULL)
-            rc = vd_err_nomem(err, "URL");
-    }
-    curl_free(part);
-    curl_url_cleanup(u);
-    return rc;
-}
-
-enum vd_code vd_http_target_new(struct vd_http *http, struct vd_span url,
-                                const struct vd_http_header *headers, size_t header_count,
-                                struct vd_http_target **ret_target, struct vd_err *err)
-{
-    struct vd_http_target *target;
-    enum vd_code rc;
-
-    if (url.len > VD_HTTP_URL_MAX_BYTES || memchr(url.ptr, '\0', url.len) != NULL)
-        return vd_err_set(err, VD_E_CONFIG, false, "HTTP: the URL is longer than %d bytes",
-                          VD_HTTP_URL_MAX_BYTES);
-    target = vd_alloc(sizeof(*target));
-    if (target == NULL)
-        return vd_err_nomem(err, "HTTP target");
-    target->http = http;
-    target->refs = 1;
-    target->url = vd_strndup(url);
-    rc = target->url == NULL ? vd_err_nomem(err, "URL") : check_url(target, err);
-    if (rc == VD_OK)
-        rc = add_header(target, VD_LIT("Expect"), VD_LIT(""),
-                        err); /* no round trip before the body */
-    for (size_t i = 0; rc == VD_OK && i < header_count; i++)
-        rc = add_header(target, headers[i].name, headers[i].value, err);
-    if (rc != VD_OK) {
-        release_target(target);
-        return rc;
-    }
-    *ret_target = target;
-    return VD_OK;
-}
-
-void *vd_http_target_free(struct vd_http_target *target)
-{
-    release_target(target);
-    return NULL;
-}
-
 /* -- requests -------------------------------------------------------------------------------------------------------- */
 
 enum vd_code vd_http_submit(struct vd_http *http, const struct vd_http_request *request,
@@ -796,7 +382,7 @@ enum vd_code vd_http_submit(struct vd_http *http, const struct vd_http_request *
                             struct vd_err *err)
 {
     struct vd_http_call *call;
-    struct shard *shard;
+    struct vd_http_shard *shard;
 
     assert(request->timeout_ms > 0 && request->target->http == http);
     if (http->closing)

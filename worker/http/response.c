@@ -1,0 +1,81 @@
+/* http/response.c - headers and body as they arrive, within their bounds. */
+#include <string.h>
+
+#include "base/limits.h"
+#include "http/internal.h"
+
+static const struct {
+    const char *name;
+    enum vd_http_kept kept;
+} kept_names[] = {
+    {"content-type", VD_HTTP_CONTENT_TYPE},
+    {"retry-after", VD_HTTP_RETRY_AFTER},
+    {"retry-after-ms", VD_HTTP_RETRY_AFTER_MS},
+    {"x-should-retry", VD_HTTP_SHOULD_RETRY},
+    {"x-request-id", VD_HTTP_REQUEST_ID},
+    {"request-id", VD_HTTP_REQUEST_ID},
+    {"date", VD_HTTP_DATE},
+    {"x-ratelimit-limit-requests", VD_HTTP_LIMIT_REQUESTS},
+    {"anthropic-ratelimit-requests-limit", VD_HTTP_LIMIT_REQUESTS},
+    {"x-ratelimit-limit-tokens", VD_HTTP_LIMIT_TOKENS},
+    {"anthropic-ratelimit-tokens-limit", VD_HTTP_LIMIT_TOKENS},
+    {"x-ratelimit-remaining-requests", VD_HTTP_REMAINING_REQUESTS},
+    {"anthropic-ratelimit-requests-remaining", VD_HTTP_REMAINING_REQUESTS},
+    {"x-ratelimit-remaining-tokens", VD_HTTP_REMAINING_TOKENS},
+    {"anthropic-ratelimit-tokens-remaining", VD_HTTP_REMAINING_TOKENS},
+    {"x-ratelimit-reset-requests", VD_HTTP_RESET_REQUESTS},
+    {"anthropic-ratelimit-requests-reset", VD_HTTP_RESET_REQUESTS},
+    {"x-ratelimit-reset-tokens", VD_HTTP_RESET_TOKENS},
+    {"anthropic-ratelimit-tokens-reset", VD_HTTP_RESET_TOKENS},
+};
+
+static void keep_header(struct vd_http_call *call, struct vd_span line)
+{
+    size_t colon = vd_span_find(line, ':');
+    struct vd_span name = vd_span_sub(line, 0, colon);
+    struct vd_span value = vd_span_trim(vd_span_sub(line, colon + 1, line.len));
+
+    for (size_t i = 0; i < sizeof(kept_names) / sizeof(kept_names[0]); i++) {
+        struct vd_span *slot = &call->response.headers[kept_names[i].kept];
+
+        if (!vd_span_eq_nocase(name, vd_span_of(kept_names[i].name)))
+            continue;
+        if (slot->len > 0 || value.len == 0 || value.len > VD_HTTP_HEADER_KEPT ||
+            value.len > VD_HTTP_KEPT_BYTES - call->kept_used)
+            return;
+        memcpy(call->kept + call->kept_used, value.ptr, value.len);
+        *slot = (struct vd_span){call->kept + call->kept_used, value.len};
+        call->kept_used += value.len;
+        return;
+    }
+}
+
+static void forget_headers(struct vd_http_call *call)
+{
+    memset(call->response.headers, 0, sizeof(call->response.headers));
+    call->kept_used = 0;
+}
+
+size_t vd_http_on_header(char *ptr, size_t size, size_t count, void *arg)
+{
+    struct vd_http_call *call = arg;
+    struct vd_span line = {ptr, size * count};
+
+    call->header_bytes += line.len;
+    if (call->header_bytes > call->http->conf.header_max_bytes) {
+        call->header_too_large = true;
+        return 0;
+    }
+    if (vd_span_starts(line, VD_LIT("HTTP/")))
+        forget_headers(call); /* what stood before was an interim response */
+    else
+        keep_header(call, line);
+    return line.len;
+}
+
+size_t vd_http_on_body(char *ptr, size_t size, size_t count, void *arg)
+{
+    struct vd_http_call *call = arg;
+
+    return vd_buf_add(&call->body, (struct vd_span){ptr, size * count}) == VD_OK ? size * count : 0;
+}
