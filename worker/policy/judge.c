@@ -303,24 +303,27 @@ void vd_judgement_fini(struct vd_judgement *judgement)
 
 /* -- all of it --------------------------------------------------------------------------------------------------- */
 
-/* A person before the fallback before another try, when several rules failed. */
+/* When several rules failed: the fallback before another try before a person, who is asked only about a proposal that keeps all else. */
 static enum vd_judged conclude(const struct judging *j)
 {
-    enum vd_judged judged = VD_ACCEPT;
+    static const int weights[] = {[VD_ON_FAIL_ESCALATE] = 1,
+                                  [VD_ON_FAIL_REPAIR] = 2,
+                                  [VD_ON_FAIL_CLAMP] = 2,
+                                  [VD_ON_FAIL_REJECT] = 3};
+    static const enum vd_judged by_weight[] = {VD_ACCEPT, VD_ESCALATE, VD_REPAIR, VD_REJECT};
+    int weight = 0;
 
+    j->out->failed = 0;
     for (size_t i = 0; i < j->out->rule_count; i++) {
         const struct vd_rule_result *r = &j->rules[i];
-        enum vd_judged wants = r->on_fail == VD_ON_FAIL_ESCALATE ? VD_ESCALATE
-                               : r->on_fail == VD_ON_FAIL_REJECT ? VD_REJECT
-                                                                 : VD_REPAIR;
 
         if (r->verdict == VD_PASS || r->verdict == VD_CLAMPED)
             continue;
         j->out->failed++;
-        if (wants > judged)
-            judged = wants;
+        if (weights[r->on_fail] > weight)
+            weight = weights[r->on_fail];
     }
-    return judged;
+    return by_weight[weight];
 }
 
 static void judge_action(struct judging *j, const struct vd_action *action)
@@ -338,7 +341,6 @@ static void judge_action(struct judging *j, const struct vd_action *action)
         return;
     }
     j->params_passed = conclude(j) == VD_ACCEPT;
-    j->out->failed = 0;
     bind_decision(j, seen);
     vd_facts_set_verified(j->facts, is_verified, j);
     judge_evidence(j);

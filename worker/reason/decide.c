@@ -96,7 +96,11 @@ static enum vd_code reason_through(struct vd_reason *reason, const cJSON *answer
 {
     const cJSON *next = answers == NULL ? NULL : answers->child;
     enum vd_code rc = VD_OK;
+    enum vd_stop stop;
 
+    /* What is known before anything was asked: a stale event, a full queue, no context. */
+    if (next != NULL && stop_of(vd_json_get_string(next, "error"), &stop))
+        rc = vd_reason_stop(reason, stop, err);
     while (rc == VD_OK && vd_reason_state(reason) == VD_REASON_ASK) {
         if (next == NULL)
             return vd_reason_stop(reason, VD_STOP_MODEL_UNAVAILABLE, err);
