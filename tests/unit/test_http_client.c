@@ -399,6 +399,35 @@ static void test_max_in_flight_stops_at_its_exact_boundary(void **state)
     stop_server(&server);
 }
 
+static void test_memory_running_out_anywhere_still_calls_back_once(void **state)
+{
+    struct world *w = *state;
+    struct server server;
+    int good = 0;
+
+    start_server(&server, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", END_CLOSE);
+    for (long n = 0; n < 40; n++) {
+        struct vd_http_conf conf = {0};
+        struct vd_http_request request = {.timeout_ms = 500};
+        struct seen seen = {0};
+        char url[64];
+
+        (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/", server.port);
+        vd_alloc_fail_after(n);
+        if (vd_http_new(w->loop, &conf, &w->http, NULL) == VD_OK &&
+            vd_http_target_new(w->http, vd_span_of(url), NULL, 0, &w->target, NULL) == VD_OK) {
+            request.target = w->target;
+            if (vd_http_submit(w->http, &request, on_done, &seen, NULL, NULL) == VD_OK)
+                turn_until(w, &seen.calls, 1);
+            good += seen.calls == 1 && seen.response.err.code == VD_OK;
+        }
+        vd_alloc_fail_after(-1);
+        close_client(w);
+    }
+    assert_true(good > 10);
+    stop_server(&server);
+}
+
 /* -- addresses -------------------------------------------------------------------------------------------------------------- */
 
 static bool only_public(void *arg, struct vd_span host, const struct sockaddr *address)
@@ -547,6 +576,7 @@ int main(void)
         T(test_a_connection_is_used_again_and_kept_headers_are_the_last_response_s),
         T(test_nobody_listening_and_plain_text_behind_https_are_errors),
         T(test_cancel_and_free_call_back_once),
+        T(test_memory_running_out_anywhere_still_calls_back_once),
         T(test_max_in_flight_stops_at_its_exact_boundary),
         T(test_a_refused_address_is_never_connected_to_however_it_is_written),
         cmocka_unit_test(test_addresses_are_what_the_registries_say),

@@ -387,6 +387,36 @@ static void test_an_error_s_words_reach_messages_only_when_they_look_like_codes(
     assert_int_equal(r.outcome, VD_MODEL_RETRY);
 }
 
+static void test_memory_running_out_while_decoding_is_an_outcome(void **state)
+{
+    static const char body[] = CONTENT(
+        "{\"type\":\"tool_use\",\"id\":\"1\",\"name\":\"propose\",\"input\":{\"a\":[1,\"b\"]}}",
+        "tool_use");
+    int good = 0;
+
+    (void)state;
+    for (long n = 0; n < 80; n++) {
+        struct vd_model_conf conf = {.name = "m"};
+        struct vd_model_tool_call room[VD_MODEL_MAX_TOOL_CALLS];
+        struct vd_model_result r = {0};
+        cJSON *tree = NULL;
+        struct vd_buf out;
+
+        vd_buf_init(&out, 1 << 20);
+        vd_alloc_fail_after(n);
+        (void)vd_model_anthropic_codec.encode(&conf, &full_request, &out, NULL);
+        vd_alloc_fail_after(n);
+        vd_model_decode(&vd_model_anthropic_codec, &conf, &full_request, VD_LIT(body), room, &tree,
+                        &r);
+        vd_alloc_fail_after(-1);
+        good += r.outcome == VD_MODEL_OK && out.failed == VD_OK;
+        assert_true(r.outcome == VD_MODEL_OK ? r.answer.len > 0 : r.err.code != VD_OK);
+        (void)vd_json_free(tree);
+        vd_buf_free(&out);
+    }
+    assert_true(good > 0 && good < 80);
+}
+
 /* -- breaker ----------------------------------------------------------------------------------------------------------------- */
 
 static void test_the_breaker_counts_its_window_and_doubles_its_pause(void **state)
@@ -470,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_base_urls_with_and_without_v1),
         cmocka_unit_test(test_retry_after_in_all_its_forms),
         cmocka_unit_test(test_an_error_s_words_reach_messages_only_when_they_look_like_codes),
+        cmocka_unit_test(test_memory_running_out_while_decoding_is_an_outcome),
         cmocka_unit_test(test_the_breaker_counts_its_window_and_doubles_its_pause),
         cmocka_unit_test(test_concurrency_grows_fast_then_slowly_and_is_cut_once_a_round),
     };

@@ -702,6 +702,35 @@ static void test_a_script_answers_in_order_and_then_fails(void **state)
     (void)vd_json_free(script);
 }
 
+static void test_memory_running_out_anywhere_still_calls_back_once(void **state)
+{
+    struct world *w = *state;
+    cJSON *script = NULL;
+    int good = 0;
+
+    assert_int_equal(vd_json_parse(VD_LIT("[{\"action\":\"deny\"}]"), &script, NULL), VD_OK);
+    for (long n = 0; n < 60; n++) {
+        static const size_t first = 0;
+        struct vd_model_conf model = {.name = "m", .provider = "scripted", .script = script};
+        struct vd_router_conf conf = {.models = &model, .model_count = 1, .seed = 1};
+        struct vd_router_request request = {
+            .request = &w->request, .models = &first, .model_count = 1};
+        struct seen seen = {0};
+
+        vd_alloc_fail_after(n);
+        if (vd_router_new(w->loop, &conf, &w->router, NULL) == VD_OK) {
+            request.deadline_mono_ms = vd_loop_now_ms(w->loop) + 1000;
+            if (vd_router_submit(w->router, &request, on_done, &seen, NULL, NULL) == VD_OK)
+                turn_until(w, &seen.calls, 1, 2000);
+            good += seen.result.model.outcome == VD_MODEL_OK && seen.calls == 1;
+        }
+        vd_alloc_fail_after(-1);
+        w->router = vd_router_free(w->router);
+    }
+    assert_true(good > 10);
+    (void)vd_json_free(script);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -724,6 +753,7 @@ int main(void)
         T(test_two_thousand_slow_calls_are_in_flight_at_once),
         T(test_the_simulated_model_obeys_until_it_is_told_no),
         T(test_a_script_answers_in_order_and_then_fails),
+        T(test_memory_running_out_anywhere_still_calls_back_once),
     };
 
     (void)alarm(180);
