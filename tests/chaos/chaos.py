@@ -119,8 +119,8 @@ class Workers:
 
     def __init__(self, directory, bootstrap, count, env=None, options=None):
         self.slots = [CopyWorker(directory, f"w{i}", bootstrap, [PLAIN, TRANSACTIONAL, COMPACTED], OUTPUT, GROUP, env=env,
-                                 session_ms=SESSION_MS, txn_ms=TXN_MS,
-                                 **{"delay_ms": 300, "in_flight": 1000, "interval_ms": 10, "seed": i + 1, **(options or {})})
+                                 session_ms=SESSION_MS,
+                                 **{"txn_ms": TXN_MS, "delay_ms": 300, "in_flight": 1000, "interval_ms": 10, "seed": i + 1, **(options or {})})
                       for i in range(count)]
         self.exits = collections.Counter()
 
@@ -176,6 +176,20 @@ class Faults:
         time.sleep(self.rng.uniform(0.5, 4))
         slot.process.resume()
 
+    def slow_zombie(self):
+        """It sleeps in the middle of a commit, and wakes up into one."""
+        slot = self._slot()
+        self.workers.ensure(slot)
+        self.cluster.proxy.delay_s = 0.8
+        time.sleep(self.rng.uniform(3, 7))
+        slot.process.pause()
+        self.cluster.proxy.mend()
+        time.sleep(SESSION_MS / 1000 + 4)
+        self.cluster.proxy.delay_s = 0.8
+        slot.process.resume()
+        time.sleep(6)
+        self.cluster.proxy.mend()
+
     def rolling_restart(self):
         for slot in self.workers.slots:
             if slot.process.running():
@@ -224,7 +238,7 @@ class Faults:
         self.workers.start_all()
 
 
-ALL = ["kill_worker"] * 4 + ["kill_on_slow_network"] + ["kill_all_workers", "zombie", "zombie", "short_pause", "rolling_restart", "leave_and_join", "broker_restart",
+ALL = ["kill_worker"] * 4 + ["kill_on_slow_network"] + ["kill_all_workers", "zombie", "slow_zombie", "short_pause", "rolling_restart", "leave_and_join", "broker_restart",
                              "broker_kill", "network_cut", "lost_answers", "lost_answers", "slow_network"]
 
 

@@ -19,16 +19,19 @@ def test_ninety_seconds_of_chaos(test_dir):
     assert verdict.inputs > 10_000
 
 
-@pytest.mark.parametrize("switch, faults, expected", [
-    ("drop-map", ["kill_worker"], "duplicated"),
-    ("gaps-unfinished", ["short_pause"], "unfinished"),
-    ("republish-unknown,forget-commit", ["short_pause"], "duplicated"),
-    ("offsets-outside", ["kill_on_slow_network"], "lost"),
-    ("ignore-epochs", ["zombie"], "duplicated"),
+@pytest.mark.parametrize("switch, faults, expected, options", [
+    ("drop-map", ["kill_worker"], "duplicated", {}),
+    ("gaps-unfinished", ["short_pause"], "unfinished", {}),
+    ("republish-unknown,forget-commit", ["short_pause"], "duplicated", {}),
+    ("offsets-outside", ["kill_on_slow_network"], "lost", {}),
+    ("ignore-epochs", ["zombie"], "duplicated", {}),
+    # The transaction outlives the sleep, or its time-out would be the guard.
+    ("refetch-group", ["zombie"], "duplicated", {"txn_ms": 40000, "delay_ms": 100}),
 ])
-def test_the_checker_catches(test_dir, switch, faults, expected):
+def test_the_checker_catches(test_dir, switch, faults, expected, options):
     env = {"VERDICT_TEST": "1", "VERDICT_TEST_SABOTAGE": switch}
-    verdict, rows, _ = chaos.run(test_dir, 7, seconds=20, rate=400, workers=2, names=faults, env=env, quiet=True, settle_s=15)
+    verdict, rows, _ = chaos.run(test_dir, 7, seconds=20 if not options else 40, rate=400, workers=2, names=faults,
+                                 env=env, quiet=True, settle_s=15, options=options)
     chaos.print_table(rows)
     assert verdict.faults()[expected] > 0, f"{switch} was not noticed: {verdict.faults()}"
 

@@ -344,6 +344,8 @@ void vd_outcomes_kick(struct vd_kafka *k)
             vd_kafka_trouble(k, VD_TROUBLE_PUBLISH, NULL);
         return;
     }
+    if (k->closing != VD_CLOSING_NO && k->aborts_in_row == 0)
+        wait = 0;
     if (wait <= 0 || (k->ready.count >= k->conf.commit_outcomes && k->aborts_in_row == 0))
         vd_outcomes_now(k);
     else

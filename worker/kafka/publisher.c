@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -150,6 +151,12 @@ static enum vd_publisher_answer do_open(struct vd_publisher *p, struct vd_err *e
     return VD_PUBLISHER_OPENED;
 }
 
+/* The partitions are lost: a first guard, in front of the group metadata's, which that negative control takes away. */
+static bool cancelled(const struct vd_publisher *p, const struct vd_batch *batch)
+{
+    return atomic_load(&batch->cancel) && !p->sabotage->refetch_group;
+}
+
 /* -- producing --------------------------------------------------------------------------------------------------- */
 
 /* Errors that belong to a record or its batch; everything else belongs to the topic, the connection or the transaction. */
@@ -202,7 +209,7 @@ static bool await_reports(struct vd_publisher *p, struct vd_batch *batch, int64_
         if (limit(p, start, limit_ms) <= 0)
             return false;
         drain_reports(p, batch, 50);
-        if (batch != NULL && atomic_load(&batch->cancel))
+        if (batch != NULL && cancelled(p, batch))
             return false;
     }
     return true;
@@ -222,15 +229,21 @@ static rd_kafka_headers_t *headers_of(const struct vd_output *o)
 static rd_kafka_resp_err_t produce_one(struct vd_publisher *p, const struct vd_output *o)
 {
     rd_kafka_headers_t *headers = headers_of(o);
+    const rd_kafka_vu_t fields[] = {
+        {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = o->topic},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)o->key.ptr, o->key.len}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)o->value.ptr, o->value.len}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+    };
+    rd_kafka_error_t *error = rd_kafka_produceva(p->rk, fields, sizeof(fields) / sizeof(fields[0]));
     rd_kafka_resp_err_t code;
 
-    code = rd_kafka_producev(p->rk, RD_KAFKA_V_TOPIC(o->topic),
-                             RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                             RD_KAFKA_V_KEY((void *)(uintptr_t)o->key.ptr, o->key.len),
-                             RD_KAFKA_V_VALUE((void *)(uintptr_t)o->value.ptr, o->value.len),
-                             RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        rd_kafka_headers_destroy(headers);
+    if (error == NULL)
+        return RD_KAFKA_RESP_ERR_NO_ERROR; /* and the headers are taken */
+    code = rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
+    rd_kafka_headers_destroy(headers);
     return code;
 }
 
@@ -248,7 +261,7 @@ static void produce_all(struct vd_publisher *p, struct vd_batch *batch, int64_t 
         if (alone && !await_reports(p, batch, limit(p, start, limit_ms)))
             break;
         while ((code = produce_one(p, o)) == RD_KAFKA_RESP_ERR__QUEUE_FULL &&
-               limit(p, start, limit_ms) > 0 && !atomic_load(&batch->cancel))
+               limit(p, start, limit_ms) > 0 && !cancelled(p, batch))
             drain_reports(p, batch, 50);
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
             note_failure(batch, code);
@@ -268,7 +281,7 @@ static enum vd_publisher_answer publish_plain(struct vd_publisher *p, struct vd_
     int i;
 
     produce_all(p, batch, 35000); /* message.timeout.ms and a little */
-    if (batch->code != RD_KAFKA_RESP_ERR_NO_ERROR || atomic_load(&batch->cancel)) {
+    if (batch->code != RD_KAFKA_RESP_ERR_NO_ERROR || cancelled(p, batch)) {
         batch->record_refused = blames_record(batch->code);
         (void)vd_err_set(err, VD_E_REMOTE, true, "publish: %s", rd_kafka_err2str(batch->code));
         if (rd_kafka_fatal_error(p->rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -336,6 +349,16 @@ static enum vd_publisher_answer abort_transaction(struct vd_publisher *p, struct
     }
 }
 
+/* Negative control. The pause gives the group time to move on; in steps, so that a stopped process has most of it before it. */
+static rd_kafka_consumer_group_metadata_t *metadata_of_the_moment(struct vd_batch *batch)
+{
+    int i;
+
+    for (i = 0; i < 20; i++)
+        (void)nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    return rd_kafka_consumer_group_metadata(batch->consumer);
+}
+
 /* True when the offsets are in the transaction. */
 static bool send_offsets(struct vd_publisher *p, struct vd_batch *batch, struct vd_err *err)
 {
@@ -345,7 +368,7 @@ static bool send_offsets(struct vd_publisher *p, struct vd_batch *batch, struct 
     bool sent = false;
 
     if (p->sabotage->refetch_group)
-        metadata = rd_kafka_consumer_group_metadata(batch->consumer);
+        metadata = metadata_of_the_moment(batch);
     for (;;) {
         rd_kafka_error_t *error =
             rd_kafka_send_offsets_to_transaction(p->rk, batch->offsets, metadata, SLICE_MS);
@@ -356,7 +379,7 @@ static bool send_offsets(struct vd_publisher *p, struct vd_batch *batch, struct 
             break;
         again = rd_kafka_error_is_retriable(error) != 0 &&
                 !rd_kafka_error_txn_requires_abort(error) && limit(p, start, most) > 0 &&
-                !atomic_load(&batch->cancel);
+                !cancelled(p, batch);
         if (!again) {
             keep_error(batch, err, "send_offsets_to_transaction", error);
             break;
@@ -415,7 +438,7 @@ static enum vd_publisher_answer publish_transaction(struct vd_publisher *p, stru
         (void)rd_kafka_commit(batch->consumer, batch->offsets, 0);
     else if (batch->offsets->cnt > 0 && !send_offsets(p, batch, err))
         return abort_transaction(p, batch);
-    if (atomic_load(&batch->cancel)) {
+    if (cancelled(p, batch)) {
         (void)vd_err_set(err, VD_E_REMOTE, true, "the partitions were lost");
         return abort_transaction(p, batch);
     }
