@@ -1,5 +1,6 @@
 /* The HTTP client against a server that misbehaves in every way a script of bytes can say. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -428,6 +430,94 @@ static void test_memory_running_out_anywhere_still_calls_back_once(void **state)
     stop_server(&server);
 }
 
+/* -- TLS, against openssl's own server ------------------------------------------------------------------------------------- */
+
+static pid_t start_tls_server(const char *dir, uint16_t port)
+{
+    char command[512], key[96], cert[96], accept_at[16];
+    pid_t pid;
+
+    (void)snprintf(
+        command, sizeof(command),
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "
+        "/CN=verdict-test "
+        "-addext subjectAltName=IP:127.0.0.1 -keyout %s/key.pem -out %s/cert.pem >/dev/null 2>&1",
+        dir, dir);
+    assert_int_equal(system(command), 0);
+    (void)snprintf(key, sizeof(key), "%s/key.pem", dir);
+    (void)snprintf(cert, sizeof(cert), "%s/cert.pem", dir);
+    (void)snprintf(accept_at, sizeof(accept_at), "%u", port);
+    pid = fork();
+    if (pid == 0) {
+        int null = open("/dev/null", O_RDWR);
+
+        (void)dup2(null, 0);
+        (void)dup2(null, 1);
+        (void)dup2(null, 2);
+        execlp("openssl", "openssl", "s_server", "-quiet", "-www", "-accept", accept_at, "-key",
+               key, "-cert", cert, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+/* One GET, repeated while the server is not up yet. */
+static void get_tls(struct world *w, uint16_t port, const char *host, const char *ca_file,
+                    struct seen *seen)
+{
+    struct vd_http_conf conf = {.ca_file = ca_file};
+    struct vd_http_request request = {.timeout_ms = 2000};
+    int64_t end = vd_mono_ms() + 5000;
+    char url[64];
+
+    assert_int_equal(vd_http_new(w->loop, &conf, &w->http, NULL), VD_OK);
+    (void)snprintf(url, sizeof(url), "https://%s:%u/", host, port);
+    assert_int_equal(vd_http_target_new(w->http, vd_span_of(url), NULL, 0, &w->target, NULL),
+                     VD_OK);
+    request.target = w->target;
+    do {
+        seen->calls = 0;
+        assert_int_equal(vd_http_submit(w->http, &request, on_done, seen, NULL, NULL), VD_OK);
+        turn_until(w, &seen->calls, 1);
+    } while (strstr(seen->response.err.msg, "connect") != NULL && vd_mono_ms() < end);
+    close_client(w);
+}
+
+static void test_a_certificate_is_verified_by_chain_and_by_name(void **state)
+{
+    struct world *w = *state;
+    struct server holder;
+    struct seen stranger = {0}, known = {0}, wrong_name = {0};
+    char dir[] = "/tmp/verdict-tls-XXXXXX", ca[96], key[96];
+    uint16_t port;
+    pid_t pid;
+
+    if (system("openssl version >/dev/null 2>&1") != 0)
+        skip();
+    assert_non_null(mkdtemp(dir));
+    start_server(&holder, "", END_CLOSE); /* a port that is free a moment later */
+    port = holder.port;
+    stop_server(&holder);
+    (void)snprintf(ca, sizeof(ca), "%s/cert.pem", dir);
+    (void)snprintf(key, sizeof(key), "%s/key.pem", dir);
+    pid = start_tls_server(dir, port);
+    get_tls(w, port, "127.0.0.1", NULL, &stranger);
+    get_tls(w, port, "127.0.0.1", ca, &known);
+    get_tls(w, port, "localhost", ca, &wrong_name);
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+    (void)unlink(ca);
+    (void)unlink(key);
+    (void)rmdir(dir);
+    assert_int_equal(stranger.response.err.code, VD_E_REMOTE);
+    assert_false(stranger.response.err.retriable);
+    assert_false(stranger.response.sent);
+    assert_int_equal(known.response.err.code, VD_OK);
+    assert_int_equal(known.response.status, 200);
+    assert_int_equal(wrong_name.response.err.code, VD_E_REMOTE);
+    assert_false(wrong_name.response.err.retriable);
+}
+
 /* -- addresses -------------------------------------------------------------------------------------------------------------- */
 
 static bool only_public(void *arg, struct vd_span host, const struct sockaddr *address)
@@ -577,6 +667,7 @@ int main(void)
         T(test_nobody_listening_and_plain_text_behind_https_are_errors),
         T(test_cancel_and_free_call_back_once),
         T(test_memory_running_out_anywhere_still_calls_back_once),
+        T(test_a_certificate_is_verified_by_chain_and_by_name),
         T(test_max_in_flight_stops_at_its_exact_boundary),
         T(test_a_refused_address_is_never_connected_to_however_it_is_written),
         cmocka_unit_test(test_addresses_are_what_the_registries_say),
