@@ -9,10 +9,13 @@
 #include <sysexits.h>
 
 #include "commands/commands.h"
+#include "json/json.h"
 
 /* In the order that --help shows them. */
 static const struct vd_command *const commands[] = {
-    NULL,
+    &vd_command_run,     &vd_command_check,     &vd_command_test,   &vd_command_decide,
+    &vd_command_redrive, &vd_command_offsets,   &vd_command_eval,   &vd_command_validate,
+    &vd_command_json,    &vd_command_model_sim, &vd_command_health, NULL,
 };
 
 static void print_help(FILE *out)
@@ -34,6 +37,7 @@ int main(int argc, char **argv)
 
     /* A peer or a reader of our output that goes away is an error code, not a death. */
     (void)signal(SIGPIPE, SIG_IGN);
+    vd_json_init();
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         print_help(stdout);
         return EX_OK;
