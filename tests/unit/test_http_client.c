@@ -20,6 +20,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "http/address.h"
 #include "http/client.h"
 #include "loop/loop.h"
@@ -645,8 +646,18 @@ static void test_targets_refuse_what_could_smuggle(void **state)
         {"http://h/", "x", "caf\xc3\xa9"},
     };
     struct world *w = *state;
+    char url[VD_HTTP_URL_MAX_BYTES + 2];
 
     assert_int_equal(vd_http_new(w->loop, &(struct vd_http_conf){0}, &w->http, NULL), VD_OK);
+    memset(url, 'x', sizeof(url));
+    memcpy(url, "http://h/", 9);
+    assert_int_equal(vd_http_target_new(w->http, (struct vd_span){url, VD_HTTP_URL_MAX_BYTES + 1},
+                                        NULL, 0, &w->target, NULL),
+                     VD_E_CONFIG);
+    assert_int_equal(vd_http_target_new(w->http, (struct vd_span){url, VD_HTTP_URL_MAX_BYTES}, NULL,
+                                        0, &w->target, NULL),
+                     VD_OK);
+    w->target = vd_http_target_free(w->target);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct vd_http_header header = {vd_span_of(rows[i].name), vd_span_of(rows[i].value)};
 

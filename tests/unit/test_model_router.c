@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "commands/sim_server.h"
 #include "loop/loop.h"
 #include "model/router.h"
@@ -702,6 +703,24 @@ static void test_a_script_answers_in_order_and_then_fails(void **state)
     (void)vd_json_free(script);
 }
 
+static void test_a_request_above_its_bound_is_too_large_and_costs_nothing(void **state)
+{
+    struct world *w = *state;
+    struct vd_model_conf models[2] = {{0}, {0}};
+    struct seen seen = {0};
+    char *text = vd_alloc(VD_MODEL_REQUEST_MAX_BYTES);
+
+    memset(text, 'x', VD_MODEL_REQUEST_MAX_BYTES);
+    w->message.text = (struct vd_span){text, VD_MODEL_REQUEST_MAX_BYTES};
+    open_router(w, models, 2, (struct vd_router_conf){0});
+    (void)ask(w, 2, 3000, &seen);
+    turn_until(w, &seen.calls, 1, 3000);
+    assert_int_equal(seen.result.model.outcome, VD_MODEL_TOO_LARGE);
+    assert_int_equal(seen.result.calls, 0);
+    assert_int_equal(stat_of(w->sim, "requests") + stat_of(w->other, "requests"), 0);
+    (void)vd_free(text);
+}
+
 static void test_memory_running_out_anywhere_still_calls_back_once(void **state)
 {
     struct world *w = *state;
@@ -753,6 +772,7 @@ int main(void)
         T(test_two_thousand_slow_calls_are_in_flight_at_once),
         T(test_the_simulated_model_obeys_until_it_is_told_no),
         T(test_a_script_answers_in_order_and_then_fails),
+        T(test_a_request_above_its_bound_is_too_large_and_costs_nothing),
         T(test_memory_running_out_anywhere_still_calls_back_once),
     };
 

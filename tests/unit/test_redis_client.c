@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "loop/loop.h"
 #include "redis/address.h"
 #include "redis/client.h"
@@ -680,6 +681,34 @@ static void test_memory_running_out_anywhere_ends_in_an_error_not_a_crash(void *
     assert_true(answered > 10); /* a failure after the last allocation changes nothing */
 }
 
+static void test_what_waits_for_redis_is_bounded(void **state)
+{
+    struct world *w = *state;
+    char *value = vd_alloc(VD_REDIS_MAX_BYTES / 10);
+    struct seen seen = {0};
+    struct vd_span argv[] = {VD_LIT("SET"), VD_LIT("k"), {value, VD_REDIS_MAX_BYTES / 10}};
+    struct vd_span huge[] = {VD_LIT("SET"),
+                             VD_LIT("k"),
+                             {value, VD_REDIS_MAX_BYTES / 10},
+                             {value, VD_REDIS_MAX_BYTES / 10}};
+    struct vd_redis_command command = {argv, 3}, too_large = {huge, 4};
+    struct vd_err err = {0};
+    int taken = 0;
+
+    connect_client(w, (struct vd_redis_conf){0});
+    assert_int_equal(vd_redis_submit(w->redis, &too_large, 1, NULL, on_done, &seen, NULL, &err),
+                     VD_E_LIMIT);
+    assert_false(err.retriable);
+    while (taken < 50 &&
+           vd_redis_submit(w->redis, &command, 1, NULL, on_done, &seen, NULL, &err) == VD_OK)
+        taken++;
+    assert_int_equal(taken, 10); /* the tenth passes the bound, the eleventh is refused */
+    assert_true(err.retriable);
+    w->redis = vd_redis_free(w->redis);
+    assert_int_equal(seen.calls, 10);
+    (void)vd_free(value);
+}
+
 static void test_addresses_are_read_or_refused(void **state)
 {
     static const struct {
@@ -751,6 +780,7 @@ int main(void)
         WITH_SERVER(test_a_value_larger_than_the_socket_cap_is_not_collected),
         WITHOUT(test_a_host_name_that_does_not_resolve_is_said),
         WITH_SERVER(test_memory_running_out_anywhere_ends_in_an_error_not_a_crash),
+        WITHOUT(test_what_waits_for_redis_is_bounded),
         cmocka_unit_test(test_addresses_are_read_or_refused),
     };
 

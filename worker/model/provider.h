@@ -155,7 +155,7 @@ struct vd_model_conf {
     enum vd_model_schema_mode schema_mode;
     enum vd_model_max_tokens_param max_tokens_param;
     const char *system_role; /* NULL: "system" */
-    bool no_tools; /* the endpoint has none: requests with tools say so in the prompt and fail */
+    bool no_tools;       /* the endpoint has none: a request with tools goes to the next model */
     bool no_temperature; /* the endpoint refuses the parameter */
     bool http2;
     uint32_t timeout_ms;         /* one call at most; 0: 60000 */

@@ -427,8 +427,11 @@ static bool ask(struct vd_router_call *call, struct model *m, int64_t now)
 
     if (left < (int64_t)timeout)
         timeout = (uint32_t)left;
-    if (encode(call, m, &err) != VD_OK ||
-        m->ops->submit(m->instance, call->request, vd_buf_span(&call->body), timeout, on_answer,
+    if (encode(call, m, &err) != VD_OK) {
+        not_sent(call, m, &err);
+        return false;
+    }
+    if (m->ops->submit(m->instance, call->request, vd_buf_span(&call->body), timeout, on_answer,
                        call, &call->provider_call, &err) != VD_OK) {
         m->status.key_missing = err.code == VD_E_CONFIG;
         not_sent(call, m, &err);
