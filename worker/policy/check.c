@@ -128,13 +128,20 @@ static struct vd_facts *blank_facts(struct vd_loader *ld, struct vd_arena *arena
     return facts;
 }
 
-static bool always_false(struct vd_facts *facts, const struct vd_cel_program *program,
-                         bool with_params)
+static bool always_false(struct vd_loader *ld, struct vd_facts *facts,
+                         const struct vd_cel_program *program, bool with_params)
 {
-    bool value;
+    bool value = true;
+    enum vd_code rc;
 
-    return program != NULL && is_constant(vd_facts_policy(facts), program, with_params) &&
-           (vd_facts_test(facts, program, &value, NULL) != VD_OK || !value);
+    if (program == NULL || !is_constant(ld->policy, program, with_params))
+        return false;
+    rc = vd_facts_test(facts, program, &value, NULL);
+    if (rc == VD_E_NOMEM) {
+        vd_ld_nomem(ld);
+        return false;
+    }
+    return rc != VD_OK || !value;
 }
 
 static void check_actions(struct vd_loader *ld, struct vd_facts *facts,
@@ -146,18 +153,18 @@ static void check_actions(struct vd_loader *ld, struct vd_facts *facts,
         const struct vd_conf_node *node =
             vd_conf_get(vd_conf_get(root, "actions"), p->actions[i].name);
 
-        if (always_false(facts, p->actions[i].enable, false))
+        if (always_false(ld, facts, p->actions[i].enable, false))
             vd_diag_error(ld->diags, node->file, vd_conf_get(node, "enable")->line,
                           "an expression that can be true, or no such action",
                           "%s can never be chosen: enable is always false", node->path);
         for (size_t r = 0; r < p->actions[i].rule_count; r++)
-            if (always_false(facts, p->actions[i].rules[r].program, false))
+            if (always_false(ld, facts, p->actions[i].rules[r].program, false))
                 vd_diag_error(ld->diags, node->file, node->line,
                               "a rule that can be true, or no such action",
                               "%s can never be chosen: rule %s is always false", node->path,
                               p->actions[i].rules[r].name);
     }
-    if (always_false(facts, p->when, false))
+    if (always_false(ld, facts, p->when, false))
         vd_diag_error(ld->diags, p->file, vd_conf_find(root, "input.when")->line,
                       "an expression that can be true",
                       "input.when is always false: the policy never decides");
@@ -217,7 +224,7 @@ static void check_choice(struct vd_loader *ld, struct vd_facts *facts,
         facts, p->slot_action,
         (struct vd_cel_value){.kind = VD_CEL_STRING, .u.s = vd_span_of(choice->action->name)});
     for (size_t r = 0; r < choice->action->rule_count && literal; r++)
-        if (always_false(facts, choice->action->rules[r].program, true))
+        if (always_false(ld, facts, choice->action->rules[r].program, true))
             vd_diag_error(ld->diags, node->file, node->line, "params that the action's rules allow",
                           "%s can never pass: rule %s of %s refuses it", node->path,
                           choice->action->rules[r].name, choice->action->name);

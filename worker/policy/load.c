@@ -516,20 +516,29 @@ static const char *const *load_strings(struct vd_loader *ld, struct vd_conf_stri
     return items;
 }
 
+static bool load_path(struct vd_loader *ld, const char *text, const struct vd_conf_node *node,
+                      struct vd_path *ret)
+{
+    struct vd_err err;
+    enum vd_code rc = vd_path_parse(ld->arena, vd_span_of(text), ret, &err);
+
+    if (rc == VD_E_NOMEM)
+        vd_ld_nomem(ld);
+    else if (rc != VD_OK)
+        vd_diag_error(ld->diags, node->file, node->line, err.msg, "%s: \"%.80s\" is not a path",
+                      node->path, text);
+    return rc == VD_OK;
+}
+
 static const struct vd_path *load_paths(struct vd_loader *ld, struct vd_conf_strings from,
                                         const struct vd_conf_node *node, size_t *ret_count)
 {
     struct vd_path *paths = vd_ld_array(ld, from.count, sizeof(*paths));
-    struct vd_err err;
 
     *ret_count = 0;
-    for (size_t i = 0; paths != NULL && i < from.count; i++) {
-        if (vd_path_parse(ld->arena, vd_span_of(from.items[i]), &paths[*ret_count], &err) == VD_OK)
+    for (size_t i = 0; paths != NULL && i < from.count; i++)
+        if (load_path(ld, from.items[i], node, &paths[*ret_count]))
             (*ret_count)++;
-        else
-            vd_diag_error(ld->diags, node->file, node->line, err.msg, "%s: \"%.80s\" is not a path",
-                          node->path, from.items[i]);
-    }
     return paths;
 }
 
@@ -644,6 +653,10 @@ static void compile_redis(struct vd_loader *ld, struct vd_policy_context *c,
         return;
     rc = vd_template_argv_compile(ld->env, vd_arena_printf(ld->arena, "context.%s.redis", c->name),
                                   redis->u.s, &c->redis, &err);
+    if (rc == VD_E_NOMEM) {
+        vd_ld_nomem(ld);
+        return;
+    }
     if (rc != VD_OK) {
         vd_diag_error(ld->diags, redis->file, redis->line, NULL, "%s: %s in \"%.100s\"",
                       redis->path, err.msg, redis->u.s.ptr);
@@ -733,9 +746,11 @@ static struct vd_policy_let *name_lets(struct vd_loader *ld, const struct vd_con
          l = l->next) {
         if (!vd_ld_name(ld, l, true))
             continue;
-        if (vd_conf_get(vd_conf_get(node->parent, "context"), l->name) != NULL)
+        if (vd_conf_get(vd_conf_get(node->parent, "context"), l->name) != NULL) {
             vd_diag_error(ld->diags, l->file, l->line, "another name",
                           "%s: there is a context of that name", l->path);
+            continue;
+        }
         if (l->kind != VD_CONF_STRING)
             vd_diag_error(ld->diags, l->file, l->line, "\"CEL\"", "%s is a %s", l->path,
                           vd_conf_kind_name(l->kind));
@@ -762,12 +777,18 @@ static void compile_input(struct vd_loader *ld, const struct vd_conf_node *node)
     struct vd_policy *p = ld->policy;
     struct vd_template *template;
     struct vd_err err;
+    enum vd_code rc;
 
     p->when = vd_ld_program(ld, ld->env, when, VD_CEL_BOOL);
     check_early(ld, p->when, when);
     if (key == NULL || key->kind != VD_CONF_STRING)
         return;
-    if (vd_template_compile(ld->env, "input.key", key->u.s, &template, &err) != VD_OK) {
+    rc = vd_template_compile(ld->env, "input.key", key->u.s, &template, &err);
+    if (rc == VD_E_NOMEM) {
+        vd_ld_nomem(ld);
+        return;
+    }
+    if (rc != VD_OK) {
         vd_diag_error(ld->diags, key->file, key->line, NULL, "%s: %s in \"%.100s\"", key->path,
                       err.msg, key->u.s.ptr);
         return;
@@ -913,18 +934,14 @@ static void load_redacts(struct vd_loader *ld, const struct vd_conf_node *node)
     for (const struct vd_conf_node *r = rules != NULL ? node->first : NULL; r != NULL;
          r = r->next) {
         struct redact read = {0};
-        struct vd_err err;
 
         vd_ld_read(ld, r, redact_rows, &read);
         if (read.path == NULL)
             continue;
         rules[n].op = (enum vd_redact_op)read.op;
         rules[n].at = redact_places(ld, read.at, r);
-        if (vd_path_parse(ld->arena, vd_span_of(read.path), &rules[n].path, &err) == VD_OK)
+        if (load_path(ld, read.path, r, &rules[n].path))
             n++;
-        else
-            vd_diag_error(ld->diags, r->file, r->line, err.msg, "%s: \"%.80s\" is not a path",
-                          r->path, read.path);
     }
     ld->policy->redacts = rules;
     ld->policy->redact_count = n;

@@ -137,10 +137,13 @@ static void split_rule(struct vd_loader *ld, const struct vd_cel_env *env, struc
     struct vd_span sides[2];
     struct vd_cel_program *programs[2] = {NULL, NULL};
     enum vd_rule_op op = split_comparison(source, &sides[0], &sides[1]);
+    enum vd_code rc = VD_OK;
 
-    if (op == VD_RULE_OPAQUE || vd_cel_compile(env, sides[0], &programs[0], NULL) != VD_OK)
-        return;
-    if (vd_cel_compile(env, sides[1], &programs[1], NULL) != VD_OK) {
+    for (int i = 0; i < 2 && op != VD_RULE_OPAQUE && rc == VD_OK; i++)
+        rc = vd_cel_compile(env, sides[i], &programs[i], NULL);
+    if (rc == VD_E_NOMEM)
+        vd_ld_nomem(ld);
+    if (rc != VD_OK || op == VD_RULE_OPAQUE) {
         vd_cel_program_free(programs[0]);
         return;
     }
