@@ -34,7 +34,7 @@ POLICY = {
     "Shopify order": "orders.fulfilment",
     "Stripe invoice.payment_failed": "billing.dunning",
     "Stripe charge.dispute.created": "marketplace.dispute",
-    "Amazon order change": "orders.fulfilment",
+    "Amazon order change": "marketplace.order_change",
 }
 
 

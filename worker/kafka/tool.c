@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "kafka/client.h"
 #include "kafka/properties.h"
 
 #define METADATA_TIMEOUT_MS 10000
@@ -74,6 +75,7 @@ enum vd_code vd_kafka_writer_new(const struct vd_kafka_conf *conf,
     rd_kafka_conf_set_events(rk_conf, 0);
     rd_kafka_conf_set_dr_msg_cb(rk_conf, on_delivery);
     rd_kafka_conf_set_opaque(rk_conf, w);
+    rd_kafka_conf_set_log_cb(rk_conf, vd_client_log);
     w->rk = rd_kafka_new(RD_KAFKA_PRODUCER, rk_conf, text, sizeof(text));
     if (w->rk == NULL) {
         rc = vd_err_set(err, VD_E_CONFIG, false, "producer: %s", text);
@@ -228,12 +230,11 @@ enum vd_code vd_kafka_reader_new(const struct vd_kafka_conf *conf, const char *c
         rc = set(rk_conf, "enable.partition.eof", "true", err);
     if (rc == VD_OK)
         rc = set(rk_conf, "auto.offset.reset", "earliest", err);
-    if (rc == VD_OK)
-        rc = set(rk_conf, "allow.auto.create.topics", "false", err);
     if (rc != VD_OK)
         goto out;
     rd_kafka_conf_set_events(rk_conf, 0);
     rd_kafka_conf_set_rebalance_cb(rk_conf, NULL);
+    rd_kafka_conf_set_log_cb(rk_conf, vd_client_log);
     r->rk = rd_kafka_new(RD_KAFKA_CONSUMER, rk_conf, text, sizeof(text));
     if (r->rk == NULL) {
         rc = vd_err_set(err, VD_E_CONFIG, false, "consumer: %s", text);

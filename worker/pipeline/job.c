@@ -174,10 +174,10 @@ static void dead_letter(struct vd_job *job, enum vd_stage stage, const struct vd
         return;
     }
     vd_metric_add(job->s->metrics, VD_M_DEAD_LETTERS, vd_stage_name(stage), "", 1);
+    /* Not the reason: it may quote the event. It stands in the dead letter. */
     vd_log(VD_WARN, "event.dead_letter", VD_F_STR("stage", vd_stage_name(stage)),
            VD_F_STR("policy", job->policy->id), VD_F_STR("topic", job->rec->topic),
-           VD_F_INT("partition", job->rec->partition), VD_F_INT("offset", job->rec->offset),
-           VD_F_STR("reason", why->msg));
+           VD_F_INT("partition", job->rec->partition), VD_F_INT("offset", job->rec->offset));
     settle(job, out, started);
 }
 

@@ -292,7 +292,7 @@ static struct vd_output *dead_letter(struct vd_pipeline *p, const struct vd_reco
     vd_metric_add(p->services.metrics, VD_M_DEAD_LETTERS, vd_stage_name(stage), "", 1);
     vd_log(VD_WARN, "event.dead_letter", VD_F_STR("stage", vd_stage_name(stage)),
            VD_F_STR("topic", rec->topic), VD_F_INT("partition", rec->partition),
-           VD_F_INT("offset", rec->offset), VD_F_STR("reason", reason));
+           VD_F_INT("offset", rec->offset));
     return out;
 }
 
