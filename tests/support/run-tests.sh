@@ -14,6 +14,8 @@ cd "$(dirname "$0")/../.."
 UNIT_TIMEOUT_S=600
 PYTHON_TIMEOUT_S=2400
 PYTHON=/usr/bin/python3 # Debian's, which Debian's python3-pytest belongs to
+# Ctrl-C and a terminated make must reach what runs: no process group of its own, and no life after this script.
+LIMITED="setpriv --pdeathsig TERM timeout --foreground --kill-after=30"
 RULE=------------------------------------------------------------------------
 
 usage() {
@@ -42,7 +44,7 @@ one_unit() { # OUT, name
     local binary=$1/tests/unit/$2 code=0
     if [ -x "$binary" ]; then
         # The braces keep bash's own line about a killed program out of the output.
-        { timeout --kill-after=10 "$UNIT_TIMEOUT_S" "$binary" >"$binary.log" 2>&1 </dev/null || code=$?; } 2>/dev/null
+        { $LIMITED "$UNIT_TIMEOUT_S" "$binary" >"$binary.log" 2>&1 </dev/null || code=$?; } 2>/dev/null
     else
         echo "$binary was not built" >"$binary.log"
         code=127
@@ -94,8 +96,8 @@ run_python() { # OUT; adds to passed, failed, skipped
     mkdir -p "$out/tests"
     rm -f "$report"
     VERDICT_BUILD=$(dirname "$out") VERDICT_BIN=$out/verdict PYTHONDONTWRITEBYTECODE=1 \
-        timeout --kill-after=30 "$PYTHON_TIMEOUT_S" \
-        "$PYTHON" -m pytest -q --junitxml="$report" tests || code=$?
+        $LIMITED "$PYTHON_TIMEOUT_S" \
+        "$PYTHON" -m pytest -q --durations=8 --durations-min=5 --junitxml="$report" tests || code=$?
     if [ ! -s "$report" ]; then
         echo "FAILED: pytest left no report (exit code $code)" >&2
         failed=$((failed + 1))
