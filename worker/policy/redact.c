@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "policy/walk.h"
@@ -81,19 +82,47 @@ enum vd_code vd_redact(const struct vd_policy *policy, unsigned at, struct vd_sp
 
 /* -- text -------------------------------------------------------------------------------------------------------- */
 
+#define MAX_SECRETS 256
+
 struct secrets {
-    struct vd_span items[256];
+    struct vd_span items[MAX_SECRETS];
     size_t count;
+    char *escaped[MAX_SECRETS]; /* owned: a value as it stands inside JSON, where that differs */
+    size_t escaped_count;
+    bool nomem;
 };
 
-/* Every string in node is a secret, and the digits of every number. */
+static void add_secret(struct secrets *s, struct vd_span text)
+{
+    struct vd_buf json;
+    char *copy;
+
+    if (text.len < VD_REDACT_MIN_TEXT || s->count + 2 > MAX_SECRETS)
+        return;
+    s->items[s->count++] = text;
+    vd_buf_init(&json, text.len * 6 + 2);
+    if (vd_buf_add_json_string(&json, text) != VD_OK) {
+        s->nomem = true;
+    } else if (json.len != text.len + 2) {
+        size_t len = json.len;
+
+        copy = vd_buf_take(&json, NULL);
+        s->nomem = s->nomem || copy == NULL;
+        if (copy != NULL) {
+            s->escaped[s->escaped_count++] = copy;
+            s->items[s->count++] = (struct vd_span){copy + 1, len - 2};
+        }
+    }
+    vd_buf_free(&json);
+}
+
+/* Every string in node is a secret. */
 static void collect(struct secrets *s, const cJSON *node)
 {
     const cJSON *child;
 
-    if (vd_json_kind(node) == VD_JSON_STRING && vd_json_string(node).len >= VD_REDACT_MIN_TEXT &&
-        s->count < sizeof(s->items) / sizeof(*s->items))
-        s->items[s->count++] = vd_json_string(node);
+    if (vd_json_kind(node) == VD_JSON_STRING)
+        add_secret(s, vd_json_string(node));
     if (vd_json_kind(node) == VD_JSON_OBJECT || vd_json_kind(node) == VD_JSON_ARRAY)
         cJSON_ArrayForEach(child, node) collect(s, child);
 }
@@ -120,6 +149,7 @@ enum vd_code vd_redact_text(const struct vd_policy *policy, unsigned at, const c
                             struct vd_span text, struct vd_buf *out, struct vd_err *err)
 {
     struct secrets s = {.count = 0};
+    enum vd_code rc = VD_OK;
 
     for (size_t i = 0; i < policy->redact_count; i++)
         if (policy->redacts[i].at & at)
@@ -134,5 +164,9 @@ enum vd_code vd_redact_text(const struct vd_policy *policy, unsigned at, const c
             (void)vd_buf_add_char(out, text.ptr[i]);
         i += len > 0 ? len : 1;
     }
-    return out->failed == VD_OK ? VD_OK : vd_err_nomem(err, "redaction");
+    if (out->failed != VD_OK || s.nomem)
+        rc = vd_err_nomem(err, "redaction");
+    for (size_t i = 0; i < s.escaped_count; i++)
+        vd_free(s.escaped[i]);
+    return rc;
 }
