@@ -366,8 +366,8 @@ static enum vd_code show_volume(struct demo *d, unsigned events, struct vd_err *
     enum vd_code rc = VD_OK;
 
     title(d, "3. The volume");
-    printf("%u events of three domains, some malformed, some hostile, a model that takes its time "
-           "and sometimes says 429:\n\n",
+    printf("%u events of three domains, some malformed, some hostile, a model that takes its "
+           "time:\n\n",
            events);
     for (unsigned n = 1; n <= events && rc == VD_OK && !interrupted; n++) {
         enum vd_demo_kind kind = draw(&d->random);

@@ -431,7 +431,49 @@ static cJSON *obeyed(struct maker *m, const cJSON *schema)
     return proposal;
 }
 
+/* In OpenAI's strict form params has a member for each action, null but for the chosen one. */
+static cJSON *one_action(struct maker *m, cJSON *proposal)
+{
+    const cJSON *schema =
+        follow(m, vd_json_get(vd_json_get(follow(m, m->root), "properties"), "params"));
+    const cJSON *forms = vd_json_get(schema, "properties"), *form;
+    struct vd_span action = vd_json_get_string(proposal, "action");
+    const cJSON *params = vd_json_get(proposal, "params");
+
+    if (params == NULL || vd_json_get_span(forms, action) == NULL)
+        return proposal;
+    cJSON_ArrayForEach(form, forms)
+    {
+        const cJSON *variant, *variants = vd_json_get(form, "anyOf");
+        cJSON *value = NULL;
+
+        if (vd_span_eq_c(action, form->string)) {
+            if (vd_json_kind(vd_json_get(params, form->string)) != VD_JSON_NULL)
+                continue;
+            cJSON_ArrayForEach(variant, variants) if (value == NULL &&
+                                                      vd_json_get(variant, "properties") != NULL)
+                value = make(m, variant, form->string, 2);
+            if (value == NULL)
+                continue;
+        } else {
+            value = cJSON_CreateNull();
+        }
+        (void)cJSON_ReplaceItemInObjectCaseSensitive((cJSON *)(uintptr_t)params, form->string,
+                                                     value);
+    }
+    return proposal;
+}
+
+static cJSON *propose(const struct vd_sim_request *r, bool obey);
+
 cJSON *vd_sim_propose(const struct vd_sim_request *r, bool obey)
+{
+    struct maker m = {r, r->schema, vd_hash64(1, vd_buf_span(&r->text)), r->turns > 0};
+
+    return one_action(&m, propose(r, obey));
+}
+
+static cJSON *propose(const struct vd_sim_request *r, bool obey)
 {
     struct maker m = {r, r->schema, vd_hash64(1, vd_buf_span(&r->text)), r->turns > 0};
 

@@ -2,8 +2,10 @@
 #include <math.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/limits.h"
 #include "json/json.h"
 
@@ -123,4 +125,43 @@ cJSON *vd_json_copy(const cJSON *node)
         copy->string = NULL;
     }
     return copy;
+}
+
+/* -- order ------------------------------------------------------------------------------------------------------- */
+
+static struct vd_span sort_name(const cJSON *child)
+{
+    return child->string != NULL ? vd_span_of(child->string) : vd_json_string(child);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    struct vd_span x = sort_name(*(cJSON *const *)a), y = sort_name(*(cJSON *const *)b);
+    size_t n = x.len < y.len ? x.len : y.len;
+    int order = n == 0 ? 0 : memcmp(x.ptr, y.ptr, n);
+
+    return order != 0 ? order : (x.len > y.len) - (x.len < y.len);
+}
+
+bool vd_json_sort(cJSON *container)
+{
+    size_t count = (size_t)cJSON_GetArraySize(container), i = 0;
+    cJSON **children;
+    cJSON *child;
+
+    if (count < 2)
+        return true;
+    children = vd_alloc_array(count, sizeof(cJSON *));
+    if (children == NULL)
+        return false;
+    cJSON_ArrayForEach(child, container) children[i++] = child;
+    qsort(children, count, sizeof(cJSON *), by_name);
+    /* cJSON's list: the first's prev is the last, the last's next is NULL. */
+    for (i = 0; i < count; i++) {
+        children[i]->next = i + 1 < count ? children[i + 1] : NULL;
+        children[i]->prev = children[i > 0 ? i - 1 : count - 1];
+    }
+    container->child = children[0];
+    (void)vd_free(children);
+    return true;
 }

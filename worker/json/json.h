@@ -81,6 +81,9 @@ cJSON *vd_json_new_string(struct vd_span s); /* bytes must be UTF-8 */
 /* Add take_item under key; frees take_item and returns false when memory is out or take_item is NULL. */
 bool vd_json_put(cJSON *object, const char *key, cJSON *take_item);
 bool vd_json_append(cJSON *array, cJSON *take_item);
+/* Order children by key bytes (object) or by their string's bytes (array of strings): what came in no order gets one. False when
+ * memory is out (the order is then as before). */
+bool vd_json_sort(cJSON *container);
 cJSON *vd_json_copy(const cJSON *node); /* deep; keeps everything described above */
 
 /* Compact text. Numbers keep their digits; doubles are the shortest text that reads back equal. */

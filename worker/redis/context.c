@@ -283,6 +283,11 @@ static enum vd_code collection(const struct read *r, const struct vd_span *argv,
         (void)vd_json_free(value);
         return rc;
     }
+    /* Redis gives hashes and sets in an order that changes with its hash seed: rules and prompts must not depend on it. */
+    if ((r->shape == SHAPE_PAIRS || strcmp(r->name, "SMEMBERS") == 0) && !vd_json_sort(value)) {
+        (void)vd_json_free(value);
+        return vd_err_nomem(err, "context");
+    }
     *ret_value = value;
     return VD_OK;
 }
