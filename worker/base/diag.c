@@ -31,8 +31,8 @@ static bool same(const struct vd_diag *d, const char *file, unsigned line, const
            (file == NULL || strcmp(d->file, file) == 0);
 }
 
-static void add(struct vd_diags *diags, enum vd_diag_level level, const char *file, unsigned line,
-                const char *hint, const char *fmt, va_list ap)
+static void VD_PRINTF(6, 0) add(struct vd_diags *diags, enum vd_diag_level level, const char *file,
+                                unsigned line, const char *hint, const char *fmt, va_list ap)
 {
     char what[512];
     struct vd_diag d = {.level = level, .line = line};
