@@ -95,18 +95,30 @@ bench: all $(BENCHES) ## build and run the benchmarks
 .PHONY: fuzz fuzz-short
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ    ?= $(FUZZERS)
-SECONDS ?= 60
+FUZZ_SECONDS ?= 60
 $(OUT)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(SRC)
 	@mkdir -p $(@D)
 	clang $(filter-out -MMD -MP -fPIE,$(ALL_CFLAGS)) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	    -o $@ $< $(SRC) $(ALL_LDLIBS)
-fuzz: $(FUZZ:%=$(OUT)/tests/fuzz/fuzz_%) ## run the fuzz targets with clang's libFuzzer, SECONDS=60 each; FUZZ="cel json" for some
+fuzz: $(FUZZ:%=$(OUT)/tests/fuzz/fuzz_%) ## run the fuzz targets with clang's libFuzzer, FUZZ_SECONDS=60 each; FUZZ="cel json" for some
 	@set -e; for f in $(FUZZ); do mkdir -p $(OUT)/corpus/$$f; \
-	    $(OUT)/tests/fuzz/fuzz_$$f -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \
+	    $(OUT)/tests/fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \
 	    $$(test -f tests/fuzz/$$f.dict && echo -dict=tests/fuzz/$$f.dict) -artifact_prefix=$(OUT)/corpus/ \
-	    $(OUT)/corpus/$$f $$(test -d tests/fuzz/corpus/$$f && echo tests/fuzz/corpus/$$f); echo "fuzz $$f: clean for $(SECONDS) s"; done
+	    $(OUT)/corpus/$$f $$(test -d tests/fuzz/corpus/$$f && echo tests/fuzz/corpus/$$f); echo "fuzz $$f: clean for $(FUZZ_SECONDS) s"; done
 fuzz-short: ## the fuzz targets for a few seconds each, as CI runs them
-	@$(MAKE) --no-print-directory fuzz SECONDS=$(if $(filter undefined default,$(origin SECONDS)),15,$(SECONDS))
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=10
+
+.PHONY: docs docs-check
+docs: all ## write CONFIG.md from the settings table
+	@$(BUILD)/verdict run --reference >CONFIG.md
+docs-check: all ## fail when CONFIG.md is not what `make docs` writes
+	@$(BUILD)/verdict run --reference | cmp -s - CONFIG.md || { echo "CONFIG.md is stale: run make docs"; exit 1; }
+	@echo "docs-check: fresh"
+
+.PHONY: memcheck
+memcheck: all ## the demo under valgrind: no error, no leak
+	@valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite,possible --error-exitcode=9 \
+	    $(BUILD)/verdict demo --events 60 >/dev/null && echo "memcheck: clean"
 
 FORMATTED = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 .PHONY: format format-check lint check-deps

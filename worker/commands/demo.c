@@ -491,6 +491,7 @@ static int run(const struct vd_args *args)
 
     if (!vd_args_u64(args, "events", 1, MAX_EVENTS, 400, &events))
         return EX_USAGE;
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a story is told as it happens, in a pipe too */
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
     vd_prng_init(&d.random, 7);

@@ -52,7 +52,8 @@ struct vd_worker {
     atomic_uint stop_requests;
     atomic_bool ready;
     int64_t started_mono_ms;
-    char said[256]; /* the reason last logged */
+    char noticed[256]; /* the reason at the last tick */
+    char said[256];    /* the reason last logged */
     struct vd_log_every said_every;
     uint64_t seen_transactions, seen_aborts, seen_unknown;
     struct vd_err fatal;
@@ -268,11 +269,15 @@ static struct vd_status_sources sources_of(const struct vd_worker *w)
     };
 }
 
-/* Say why nothing moves when it changes, and again from time to time. */
+/* Say why nothing moves when it changes, and again from time to time. What lasts less than a tick is not worth a line. */
 static void say_reason(struct vd_worker *w, const char *why)
 {
     uint64_t missed;
+    bool lasts = strcmp(why, w->noticed) == 0;
 
+    (void)snprintf(w->noticed, sizeof(w->noticed), "%s", why);
+    if (!lasts)
+        return;
     if (strcmp(why, w->said) == 0 &&
         (why[0] == '\0' || !vd_log_due(&w->said_every, REASON_EVERY_MS, &missed)))
         return;
