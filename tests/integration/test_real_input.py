@@ -29,13 +29,14 @@ TOPICS = [
 OUTPUTS = ["decisions.orders", "decisions.billing", "decisions.marketplace", "decisions.review", "decisions.shadow",
            "decisions.audit", "decisions.dead-letter"]
 
-# The policy that must decide each event, and no other.
-POLICY = {
-    "Shopify order": "orders.fulfilment",
-    "Stripe invoice.payment_failed": "billing.dunning",
-    "Stripe charge.dispute.created": "marketplace.dispute",
-    "Amazon order change": "marketplace.order_change",
+# For each event the policy that must decide it, and no other; where the decision goes; what the model proposes.
+EXPECTED = {
+    "Shopify order": ("orders.fulfilment", "decisions.orders", "ship"),
+    "Stripe invoice.payment_failed": ("billing.dunning", "decisions.billing", "retry"),
+    "Stripe charge.dispute.created": ("marketplace.dispute", "decisions.marketplace", "refund"),
+    "Amazon order change": ("marketplace.order_change", "decisions.marketplace", "cancel"),
 }
+WAREHOUSE = {"capacity_left": 10, "carriers": {"standard": {"days": 3, "cost_minor": 490}}}
 
 
 def as_cloudevents(payload):
@@ -62,13 +63,37 @@ EVENTS = events()
 NAMES = [event.name for event in EVENTS]
 
 
-def policy_of(name):
-    return POLICY[name.split(",")[0]]
+def expected(name):
+    return EXPECTED[name.split(",")[0]]
 
 
 def seed(redis):
-    """What the other services keep in Redis about the customers and products of these events."""
-    redis.flushall()
+    """What the other services keep in Redis about the orders and warehouses of these events."""
+    order = json.loads(payloads.shopify_order().value)
+    stock = {item["sku"]: 50 for item in order["line_items"]}
+    redis.hset(f"warehouses:{order['shipping_address']['country_code']}",
+               mapping={"north": json.dumps({**WAREHOUSE, "stock": stock}),
+                        "empty": json.dumps({**WAREHOUSE, "stock": {}})})
+    dispute = payloads.stripe_dispute().facts
+    redis.hset(f"order:{dispute['charge']}", mapping={
+        "status": "lost", "paid_minor": dispute["amount"], "refunded_minor": 0, "seller_id": "s-1",
+        "buyer_email": "buyer@example.com"})
+
+
+def sensible(request):
+    """A model that proposes what the policies allow, read off the request: its choices are in the schema."""
+    actions = model.asked_schema(request)["properties"]["action"]["enum"]
+    if "refund" in actions:
+        amount = payloads.stripe_dispute().facts["amount"]
+        answer = model.answer_to(request, "refund", {"amount_minor": amount}, evidence=["/order/status"])
+    elif "ship" in actions:
+        answer = model.answer_to(request, "ship")
+        answer["params"]["ship"]["promise_days"] = WAREHOUSE["carriers"]["standard"]["days"]
+    elif "cancel" in actions:
+        answer = model.answer_to(request, "cancel", {"restock": True})
+    else:
+        answer = model.answer_to(request, "retry", {"after_hours": 36, "method": "same"})
+    return model.completion(answer)
 
 
 @dataclasses.dataclass
@@ -95,7 +120,7 @@ class World:
         return {event.name: producer.send_one(event.topic, event.value, key=event.key, headers=list(event.headers))
                 for event in events}
 
-    def work(self, script=model.obedient, group=GROUP):
+    def work(self, script=sensible, group=GROUP):
         """Runs a worker until its group has finished every record."""
         self.runs += 1
         topics = [topic["name"] for topic in TOPICS]
@@ -163,10 +188,19 @@ def _one(outcome, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_event_has_exactly_one_decision_by_its_policy(outcome, name):
+    record, decision = _one(outcome, name)
+    assert (decision["policy_id"], record.topic, decision["action"]) == expected(name)
+    assert (decision["status"], decision["decided_by"], decision["mode"]) == ("decided", "model", "enforce")
+    assert decision["rules"] and all(rule["verdict"] == "pass" for rule in decision["rules"])
+    assert (decision["usage"]["model_calls"], decision["usage"]["repairs"]) == (1, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "dispute" in name])
+def test_a_refund_is_the_amount_that_was_disputed(outcome, name):
     _, decision = _one(outcome, name)
-    assert decision["policy_id"] == policy_of(name)
-    assert decision["status"] in ("decided", "escalated", "fallback")
-    assert decision["action"] is not None or decision["status"] == "escalated"
+    assert decision["params"] == {"amount_minor": payloads.stripe_dispute().facts["amount"]}
+    ceiling, = [rule for rule in decision["rules"] if rule["id"].endswith("ceiling")]
+    assert ceiling["headroom"] == 0
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=NAMES)
@@ -180,31 +214,23 @@ def test_a_decision_says_which_event_it_is_about(outcome, event):
 
 @pytest.mark.parametrize("event", EVENTS, ids=NAMES)
 def test_the_amounts_are_the_events_own(outcome, event):
-    """In what the model was shown, which the audit record keeps, and nowhere changed."""
+    """In what the model was shown, which the audit record keeps."""
     _, decision = _one(outcome, event.name)
     audit, = [audit for audit in map(records.check_audit, outcome.records["decisions.audit"])
               if audit["decision_id"] == decision["decision_id"]]
-    known = list(leaves([audit, decision["params"]]))
-    for fact in ("amount", "total", "unshipped"):
-        if fact in event.facts:
-            assert event.facts[fact] in known, f"{fact} {event.facts[fact]} is nowhere in the audit record"
+    shown = list(leaves(audit["reasoning"]["shown"]))
+    for fact in {"amount", "total", "unshipped", "currency"} & event.facts.keys():
+        assert event.facts[fact] in shown, f"{fact} {event.facts[fact]} was not shown: {shown}"
 
 
 def leaves(value):
-    """Every scalar in a JSON value; numbers in texts that are JSON themselves included."""
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from leaves(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from leaves(item)
-    else:
+    """Every scalar in a JSON value."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if items is None:
         yield value
-        if isinstance(value, str) and value[:1] in ("{", "["):
-            try:
-                yield from leaves(json.loads(value))
-            except ValueError:
-                pass
+    else:
+        for item in items:
+            yield from leaves(item)
 
 
 def test_there_is_one_audit_record_for_each_decision_and_no_dead_letter(outcome):
@@ -249,10 +275,26 @@ def test_a_replay_gives_the_same_decision_ids(world, outcome):
                    for position, got in outcome.decisions.items()}
 
 
-@pytest.mark.parametrize("answer", ["undeclared action", "no JSON", "refusal", "length", "error"])
+def greedy(request):
+    """Refunds 4,000 dollars of a smaller sum, in perfect form, with evidence; what else it proposes breaks a rule too."""
+    actions = model.asked_schema(request)["properties"]["action"]["enum"]
+    if "refund" in actions:
+        answer = model.answer_to(request, "refund", {"amount_minor": 400_000}, evidence=["/order/status"])
+    elif "ship" in actions:
+        answer = model.answer_to(request, "ship")
+        answer["params"]["ship"].update(carrier="express", promise_days=1)  # no warehouse has express
+    elif "cancel" in actions:
+        answer = model.answer_to(request, "offer_return", {"window_days": 30})  # nothing was shipped yet
+    else:
+        answer = model.answer_to(request, "stop", {})  # before three attempts
+    return model.completion(answer)
+
+
+@pytest.mark.parametrize("answer", ["forbidden proposal", "undeclared action", "no JSON", "refusal", "length", "error"])
 def test_whatever_the_model_says_the_policy_holds(world, outcome, answer):
     """A model that never gives an allowed answer: each event still has one outcome, by the fallback or by a person."""
     script = {
+        "forbidden proposal": greedy,
         "undeclared action": model.proposing("refund_everything", {"amount": 400000}),
         "no JSON": lambda body: model.completion("I would simply refund the customer 4,000 dollars."),
         "refusal": lambda body: model.completion(None, refusal="I cannot help with that."),
@@ -266,5 +308,5 @@ def test_whatever_the_model_says_the_policy_holds(world, outcome, answer):
     assert {position: len(of) for position, of in got.items()} == dict.fromkeys(outcome.positions.values(), 1)
     for of in got.values():
         for _, decision in of:
-            assert decision["action"] != "refund_everything"
-            assert decision["decided_by"] != "model" or decision["status"] != "decided"
+            assert (decision["status"], decision["decided_by"]) == ("fallback", "fallback")
+            assert decision["degraded_reason"] and decision["action"] != "refund_everything"
