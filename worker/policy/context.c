@@ -6,31 +6,65 @@
 #include "base/buf.h"
 #include "base/limits.h"
 
-/* Reads whose reply and cost are bounded by what one key holds; nothing that writes, scans, blocks or runs scripts. */
-static const struct {
-    const char *name;
-    size_t min_args, max_args;
+/* Reads whose reply and cost are bounded by what one key holds; nothing that writes, scans, blocks or runs scripts.
+ * words: 'k' key, field or member, which may have holes; 'n' a literal index; '*' repeats the one before. */
+static const struct read {
+    const char *name, *words;
     enum vd_redis_shape shape;
 } reads[] = {
-    {"GET", 1, 1, VD_SHAPE_STRING},       {"HGET", 2, 2, VD_SHAPE_STRING},
-    {"HGETALL", 1, 1, VD_SHAPE_HASH},     {"HMGET", 2, 30, VD_SHAPE_FIELDS},
-    {"MGET", 1, 30, VD_SHAPE_LIST},       {"LRANGE", 3, 3, VD_SHAPE_LIST},
-    {"ZRANGE", 3, 4, VD_SHAPE_LIST},      {"ZREVRANGE", 3, 4, VD_SHAPE_LIST},
-    {"SMEMBERS", 1, 1, VD_SHAPE_LIST},    {"EXISTS", 1, 1, VD_SHAPE_NUMBER},
-    {"SISMEMBER", 2, 2, VD_SHAPE_NUMBER}, {"LLEN", 1, 1, VD_SHAPE_NUMBER},
-    {"HLEN", 1, 1, VD_SHAPE_NUMBER},      {"SCARD", 1, 1, VD_SHAPE_NUMBER},
-    {"ZCARD", 1, 1, VD_SHAPE_NUMBER},     {"ZSCORE", 2, 2, VD_SHAPE_STRING},
-    {"TTL", 1, 1, VD_SHAPE_NUMBER},
+    {"EXISTS", "k", VD_SHAPE_NUMBER},   {"GET", "k", VD_SHAPE_STRING},
+    {"HEXISTS", "kk", VD_SHAPE_NUMBER}, {"HGET", "kk", VD_SHAPE_STRING},
+    {"HGETALL", "k", VD_SHAPE_HASH},    {"HLEN", "k", VD_SHAPE_NUMBER},
+    {"HMGET", "kk*", VD_SHAPE_FIELDS},  {"LLEN", "k", VD_SHAPE_NUMBER},
+    {"LRANGE", "knn", VD_SHAPE_LIST},   {"MGET", "k*", VD_SHAPE_LIST},
+    {"SCARD", "k", VD_SHAPE_NUMBER},    {"SISMEMBER", "kk", VD_SHAPE_NUMBER},
+    {"SMEMBERS", "k", VD_SHAPE_LIST},   {"STRLEN", "k", VD_SHAPE_NUMBER},
+    {"TTL", "k", VD_SHAPE_NUMBER},      {"ZCARD", "k", VD_SHAPE_NUMBER},
+    {"ZRANGE", "knn", VD_SHAPE_LIST},   {"ZREVRANGE", "knn", VD_SHAPE_LIST},
+    {"ZSCORE", "kk", VD_SHAPE_STRING},
 };
 
-bool vd_redis_read_allowed(struct vd_span command, size_t args, enum vd_redis_shape *ret_shape)
+#define MAX_WORDS 31 /* of MGET and HMGET: what one template may have, less the command */
+
+/* Both ends counted from the same side, so that the difference bounds the reply. */
+static bool is_bounded(struct vd_span from_word, struct vd_span to_word)
 {
+    int64_t from, to;
+
+    return vd_parse_i64(from_word, &from) && vd_parse_i64(to_word, &to) && (from < 0) == (to < 0) &&
+           from >= INT32_MIN && to >= INT32_MIN && from <= INT32_MAX && to <= INT32_MAX &&
+           to - from < VD_CONTEXT_MAX_ITEMS;
+}
+
+enum vd_code vd_redis_read_allowed(const struct vd_span *words, size_t count,
+                                   enum vd_redis_shape *ret_shape, struct vd_err *err)
+{
+    const struct read *read = NULL;
+    size_t wants, given = count - 1;
+    bool repeats, scores;
+
     for (size_t i = 0; i < sizeof(reads) / sizeof(*reads); i++)
-        if (vd_span_eq_nocase(command, vd_span_of(reads[i].name))) {
-            *ret_shape = reads[i].shape;
-            return args >= reads[i].min_args && args <= reads[i].max_args;
-        }
-    return false;
+        if (vd_span_eq_nocase(words[0], vd_span_of(reads[i].name)))
+            read = &reads[i];
+    if (read == NULL)
+        return vd_err_set(
+            err, VD_E_CONFIG, false,
+            "GET key, HGETALL key, HMGET key field..., LRANGE key 0 49, ZRANGE key 0 49, ...");
+    wants = strlen(read->words);
+    repeats = read->words[wants - 1] == '*';
+    wants -= repeats ? 1 : 0;
+    scores = read->name[0] == 'Z' && read->shape == VD_SHAPE_LIST && count == 5 &&
+             vd_span_eq_nocase(words[4], VD_LIT("WITHSCORES"));
+    if (repeats ? given < wants || given > MAX_WORDS : given != wants && !scores)
+        return vd_err_set(err, VD_E_CONFIG, false, "%s with %s%zu words after it", read->name,
+                          repeats ? "at least " : "", wants);
+    if (read->words[wants - 1] == 'n' && !is_bounded(words[2], words[3]))
+        return vd_err_set(err, VD_E_CONFIG, false,
+                          "%s with literal bounds, at most %d items: 0 49 for the first fifty, -50 "
+                          "-1 for the last",
+                          read->name, VD_CONTEXT_MAX_ITEMS);
+    *ret_shape = read->shape;
+    return VD_OK;
 }
 
 /* Does schema allow a value of this type? A schema without "type" allows all. */

@@ -18,7 +18,11 @@ enum vd_code vd_context_accept(const struct vd_policy_context *context, const cJ
                                struct vd_arena *arena, cJSON **ret_tree,
                                struct vd_err *err) VD_MUST_CHECK;
 
-/* Is this a read that a policy may use, and what does its reply look like? args counts what follows the command. */
-bool vd_redis_read_allowed(struct vd_span command, size_t args, enum vd_redis_shape *ret_shape);
+/* Is this a read that a policy may use, and what does its reply look like? words: the sources of the argv's templates. Only a key, a
+ * field or a member may have holes; ranges are literal and bounded. VD_E_CONFIG says what to write instead. The Redis adapter checks again,
+ * with the values filled in. */
+enum vd_code vd_redis_read_allowed(const struct vd_span *words, size_t count,
+                                   enum vd_redis_shape *ret_shape,
+                                   struct vd_err *err) VD_MUST_CHECK;
 
 #endif

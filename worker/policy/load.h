@@ -1,7 +1,8 @@
 /* policy/load.h - what the files that load a policy share; nobody else includes it.
  *
- * Why:      one file a part of the policy language: load.c (sections, names), load_actions.c (actions, params, rules, choices),
- *           load_files.c (schemas, prompt, hash), check.c (what only the whole policy shows).
+ * Why:      one file a part of the policy language: load.c (sections, whole files), load_names.c (input, context, let), load_actions.c
+ *           (actions, rules, choices), load_params.c, load_files.c (schemas, prompt, hash), check.c (what only the whole policy
+ *           shows), load_help.c (what they share).
  * Thread:   one owner.
  * Errors:   a person's mistake is a diagnostic and loading goes on, so that all are found; ld->rc is set for memory only.
  */
@@ -65,7 +66,21 @@ size_t vd_ld_count(struct vd_loader *ld, const struct vd_conf_node *node);
 /* A strict environment of this policy's names; params_schema may be NULL. rules: with params, action, evidence, decision. */
 struct vd_cel_env *vd_ld_env(struct vd_loader *ld, bool rules, const cJSON *params_schema);
 
+/* What this version cannot do end to end; node NULL: it was not written. */
+void vd_ld_refuse(struct vd_loader *ld, const struct vd_conf_node *node, const char *hint);
+const char *const *vd_ld_strings(struct vd_loader *ld, struct vd_conf_strings from,
+                                 size_t *ret_count);
+/* False after a diagnostic. */
+bool vd_ld_path(struct vd_loader *ld, const char *text, const struct vd_conf_node *node,
+                struct vd_path *ret);
+const struct vd_path *vd_ld_paths(struct vd_loader *ld, struct vd_conf_strings from,
+                                  const struct vd_conf_node *node, size_t *ret_count);
+
 /* -- parts ------------------------------------------------------------------------------------------------------- */
+
+/* load_names.c: input; then contexts, lets, and all of it compiled against ld->env, which it makes. */
+void vd_ld_input(struct vd_loader *ld, const struct vd_conf_node *node);
+void vd_ld_names(struct vd_loader *ld, const struct vd_conf_node *root);
 
 /* load_files.c */
 void vd_ld_schema(struct vd_loader *ld, const char *name, const struct vd_conf_node *node,
