@@ -73,14 +73,14 @@ static void check_paths(struct vd_loader *ld, const struct vd_conf_node *root)
     const struct vd_conf_node *item = vd_conf_find(root, "redact");
 
     for (size_t i = 0; i < p->show_count; i++)
-        check_path(ld, &p->show[i], vd_conf_find(root, "reasoning.show"));
+        check_path(ld, &p->show[i], vd_ld_item(vd_conf_find(root, "reasoning.show"), i));
     for (size_t i = 0; i < p->trusted_count; i++) {
         if (!vd_span_eq_c(p->trusted[i].segments[0].name, "event"))
             vd_diag_error(ld->diags, trusted->file, trusted->line,
                           "/event/...; for Redis: trusted = true in the context",
                           "input.trusted: \"%.100s\" is not of the event", p->trusted[i].text);
         else
-            check_path(ld, &p->trusted[i], trusted);
+            check_path(ld, &p->trusted[i], vd_ld_item(trusted, i));
     }
     item = item == NULL ? NULL : item->first;
     for (size_t i = 0; i < p->redact_count && item != NULL; i++, item = item->next)

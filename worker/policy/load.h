@@ -73,6 +73,8 @@ const char *const *vd_ld_strings(struct vd_loader *ld, struct vd_conf_strings fr
 /* False after a diagnostic. */
 bool vd_ld_path(struct vd_loader *ld, const char *text, const struct vd_conf_node *node,
                 struct vd_path *ret);
+/* Item i of a list, for its line; node itself where it is no list. */
+const struct vd_conf_node *vd_ld_item(const struct vd_conf_node *node, size_t i);
 const struct vd_path *vd_ld_paths(struct vd_loader *ld, struct vd_conf_strings from,
                                   const struct vd_conf_node *node, size_t *ret_count);
 

@@ -206,6 +206,15 @@ bool vd_ld_path(struct vd_loader *ld, const char *text, const struct vd_conf_nod
     return rc == VD_OK;
 }
 
+const struct vd_conf_node *vd_ld_item(const struct vd_conf_node *node, size_t i)
+{
+    const struct vd_conf_node *item = node->kind == VD_CONF_LIST ? node->first : NULL;
+
+    for (; item != NULL && i > 0; i--)
+        item = item->next;
+    return item != NULL ? item : node;
+}
+
 const struct vd_path *vd_ld_paths(struct vd_loader *ld, struct vd_conf_strings from,
                                   const struct vd_conf_node *node, size_t *ret_count)
 {
@@ -213,7 +222,7 @@ const struct vd_path *vd_ld_paths(struct vd_loader *ld, struct vd_conf_strings f
 
     *ret_count = 0;
     for (size_t i = 0; paths != NULL && i < from.count; i++)
-        if (vd_ld_path(ld, from.items[i], node, &paths[*ret_count]))
+        if (vd_ld_path(ld, from.items[i], vd_ld_item(node, i), &paths[*ret_count]))
             (*ret_count)++;
     return paths;
 }
