@@ -147,13 +147,12 @@
     3 /* estimate for budgets, low on purpose: English has 4, JSON about 3 */
 #define VD_SHOW_MAX_NODES                                                                          \
     100000 /* nodes that the paths of `show` and `redact` may touch in one event */
-#define VD_PROMPT_FRAME_BYTES 1024 /* words, markers and choices around the shown data, when a token budget is cut to size */
+#define VD_PROMPT_FRAME_BYTES                                                                      \
+    1024 /* words, markers and choices around the shown data, when a token budget is cut to size */
 #define VD_ANSWER_MAX_BYTES    (64u << 10) /* a proposal is under 2 KiB */
 #define VD_RATIONALE_MAX_CHARS 500         /* records.md; a longer one is cut */
 #define VD_EVIDENCE_MAX        64          /* pointers a proposal may cite */
 #define VD_REASON_MAX_CALLS    20          /* budget.max_model_calls at most: a loop must end */
-#define VD_REASON_MAX_STEPS_CEL                                                                    \
-    5000000                  /* all evaluations of one job together: five of the largest */
-#define VD_REDACT_MIN_TEXT 4 /* shorter values are everywhere in any text */
+#define VD_REDACT_MIN_TEXT     4           /* shorter values are everywhere in any text */
 
 #endif

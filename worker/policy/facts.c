@@ -86,7 +86,11 @@ enum vd_code vd_facts_new(const struct vd_policy *policy, const cJSON *event, in
     f->trees[VD_SLOT_EVENT] = event;
     f->values[VD_SLOT_NOW] = time_value(now_ms);
     f->eval = (struct vd_cel_eval_context){
-        .values = f->values, .count = policy->rule_slot_count, .arena = arena};
+        .values = f->values,
+        .count = policy->rule_slot_count,
+        .arena = arena,
+        .max_steps = VD_CEL_MAX_STEPS, /* of all evaluations of the job together */
+    };
     rc = bind_lets(f, true, err);
     if (rc == VD_OK)
         *ret_facts = f;
@@ -104,9 +108,6 @@ void *vd_facts_free(struct vd_facts *facts)
 enum vd_code vd_facts_eval(struct vd_facts *facts, const struct vd_cel_program *program,
                            struct vd_cel_value *ret, struct vd_err *err)
 {
-    if (facts->eval.steps >= VD_REASON_MAX_STEPS_CEL)
-        return vd_err_set(err, VD_E_LIMIT, false, "the job's rules took more than %d steps",
-                          VD_REASON_MAX_STEPS_CEL);
     return vd_cel_eval(program, &facts->eval, ret, err);
 }
 
