@@ -244,6 +244,34 @@ def test_reload_swaps_good_policies_and_refuses_bad_ones(shop):
     assert versions == [1, 1, 2]
 
 
+def test_a_policy_whose_cases_fail_is_not_swapped_in(shop):
+    shop.write()
+    with shop.worker() as (worker, _):
+        shop.write(version=2)
+        (shop.policies / "ops.cases.json").write_text(json.dumps([{
+            "name": "expects what it does not do", "event": {"type": "order", "data": {"customer": "c", "n": 1}},
+            "model": [{"error": "deadline"}], "expect": {"status": "decided", "action": "ship"}}]))
+        worker.process.signal(signal.SIGHUP)
+        worker.wait_metric("verdict_policy_reloads_total", 1, outcome="refused")
+        assert "cases fail" in worker.log()
+        assert worker.status()["policies"][0]["version"] == 1
+
+
+def test_a_refusal_that_was_repaired_is_counted(shop):
+    shop.write(actions={"ship": {"require": {"never": {"expr": "event.data.n < 0", "why": "No."}}}}, budget={"max_model_calls": 2, "max_repairs": 1})
+
+    def script(request):
+        told = len(request["messages"]) > 2
+        return model.completion(model.answer_to(request, "hold" if told else "ship"))
+
+    with shop.worker(script) as (worker, _):
+        shop.publish("k")
+        decision, = shop.read(count=1)
+        assert (decision["status"], decision["action"], decision["usage"]["repairs"]) == ("decided", "hold", 1)
+        assert worker.metric("verdict_rule_failures_total", policy="orders.ops", rule="never") == 1
+        assert worker.metric("verdict_repairs_total", policy="orders.ops") == 1
+
+
 def test_the_same_version_with_other_content_is_refused(shop):
     shop.write()
     with shop.worker() as (worker, _):

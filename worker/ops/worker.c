@@ -16,6 +16,7 @@
 #include "ops/admin.h"
 #include "ops/status.h"
 #include "pipeline/pipeline.h"
+#include "reason/cases.h"
 #include "redis/client.h"
 
 #define TICK_MS          250
@@ -175,6 +176,29 @@ static void check_output_topics(const struct vd_worker *w, const struct vd_polic
     }
 }
 
+/* A new set decides nothing before its own cases say that it decides as meant. A policy without a cases file has none. */
+static void run_cases(const struct vd_policy_set *set, struct vd_diags *diags)
+{
+    for (size_t i = 0; i < vd_policy_set_count(set); i++) {
+        const struct vd_policy *p = vd_policy_set_get(set, i);
+        char *path = vd_cases_path(p->file);
+        struct vd_cases_report report = {0};
+        struct vd_buf said;
+        struct vd_err why;
+
+        vd_buf_init(&said, STATUS_MAX_BYTES);
+        if (path != NULL && access(path, F_OK) == 0) {
+            if (vd_cases_run(p, path, &said, &report, &why) != VD_OK)
+                vd_diag_error(diags, path, 0, NULL, "%s", why.msg);
+            else if (report.failed > 0)
+                vd_diag_error(diags, path, 0, "run `verdict test` on it", "%zu of %zu cases fail",
+                              report.failed, report.cases);
+        }
+        vd_buf_free(&said);
+        (void)vd_free(path);
+    }
+}
+
 static void reload_work(void *arg)
 {
     struct reload *r = arg;
@@ -184,6 +208,7 @@ static void reload_work(void *arg)
         r->rc = vd_policy_set_may_replace(r->running, r->next, &r->diags, &r->err);
     if (r->rc == VD_OK) {
         check_output_topics(r->w, r->next, &r->diags);
+        run_cases(r->next, &r->diags);
         r->rc = vd_diags_result(&r->diags, &r->err);
     }
 }
@@ -195,6 +220,8 @@ static void log_diags(const struct vd_diags *diags)
                VD_F_STR("file", diags->items[i].file), VD_F_INT("line", diags->items[i].line),
                VD_F_STR("what", diags->items[i].what));
 }
+
+static void on_tick(void *arg);
 
 static void reload_done(void *arg)
 {
@@ -213,8 +240,9 @@ static void reload_done(void *arg)
         vd_log(VD_ERROR, "policy.reload_refused", VD_F_STR("error", r->err.msg),
                VD_F_STR("note", "the running policies stay"));
     }
-    vd_metric_add(w->metrics, VD_M_POLICY_RELOADS, r->rc == VD_OK ? "swapped" : "refused", "", 1);
     w->reloading = false;
+    on_tick(w); /* who sees the reload counted sees the new policies too */
+    vd_metric_add(w->metrics, VD_M_POLICY_RELOADS, r->rc == VD_OK ? "swapped" : "refused", "", 1);
     (void)vd_policy_set_release(r->running);
     vd_diags_fini(&r->diags);
     (void)vd_free(r);

@@ -2,6 +2,7 @@
 #include "pipeline/job.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -181,6 +182,33 @@ static void dead_letter(struct vd_job *job, enum vd_stage stage, const struct vd
     settle(job, out, started);
 }
 
+/* Rules that refused a proposal, also one that was repaired afterwards. Without a model there is only the outcome's own. */
+static void count_failures(const struct vd_job *job, const cJSON *reasoning,
+                           const struct vd_outcome *o)
+{
+    const cJSON *step, *rule;
+    bool asked = false;
+
+    cJSON_ArrayForEach(step, vd_json_get(reasoning, "steps"))
+    {
+        asked = true;
+        cJSON_ArrayForEach(rule, vd_json_get(step, "rules"))
+        {
+            struct vd_span verdict = vd_json_get_string(rule, "verdict"),
+                           id = vd_json_get_string(rule, "id");
+            char name[96];
+
+            if (!vd_span_eq_c(verdict, "fail") && !vd_span_eq_c(verdict, "error"))
+                continue;
+            (void)snprintf(name, sizeof(name), "%.*s", (int)id.len, id.ptr);
+            vd_metric_add(job->s->metrics, VD_M_RULE_FAILURES, job->policy->id, name, 1);
+        }
+    }
+    for (size_t i = 0; i < o->rule_count && !asked; i++)
+        if (o->rules[i].verdict == VD_FAIL || o->rules[i].verdict == VD_ERROR_VERDICT)
+            vd_metric_add(job->s->metrics, VD_M_RULE_FAILURES, job->policy->id, o->rules[i].id, 1);
+}
+
 static void count_outcome(const struct vd_job *job, const struct vd_outcome *o, int64_t total_ms)
 {
     struct vd_metrics *m = job->s->metrics;
@@ -191,9 +219,6 @@ static void count_outcome(const struct vd_job *job, const struct vd_outcome *o, 
         vd_metric_add(m, VD_M_DEGRADED, job->policy->id, o->degraded_reason, 1);
     if (o->usage.repairs > 0)
         vd_metric_add(m, VD_M_REPAIRS, job->policy->id, "", (uint64_t)o->usage.repairs);
-    for (size_t i = 0; i < o->rule_count; i++)
-        if (o->rules[i].verdict == VD_FAIL || o->rules[i].verdict == VD_ERROR_VERDICT)
-            vd_metric_add(m, VD_M_RULE_FAILURES, job->policy->id, o->rules[i].id, 1);
 }
 
 /* Context values by name, redacted for the audit; NULL when memory is out. */
@@ -245,6 +270,7 @@ static enum vd_code make_outputs(struct vd_job *job, const struct vd_decision *d
         rc = err->code;
         goto done;
     }
+    count_failures(job, reasoning, d->outcome);
     parts.reasoning = reasoning;
     parts.context = context;
     out = vd_decision_output(d, topics, vd_buf_span(&json));
