@@ -7,6 +7,8 @@
  * Invariants:
  *   I1 VD_ACCEPT only if every rule that was evaluated passed or was clamped, the action is declared and enabled.
  *   I2 every rule of the proposed action is evaluated and recorded, also after one failed.
+ *   I3 when several failed: VD_REJECT before VD_REPAIR before VD_ESCALATE, so that a person is asked only about a proposal that
+ *      keeps everything else.
  */
 #ifndef VD_POLICY_JUDGE_H
 #define VD_POLICY_JUDGE_H
