@@ -214,11 +214,11 @@ static void test_a_list_without_a_bound_still_has_one(void **state)
     for (int i = 0; i <= VD_PARAM_MAX_ITEMS; i++)
         (void)vd_buf_add_c(&text, i == 0 ? "1" : ",1");
     (void)vd_buf_add_c(&text, "]}");
-    scene_begin(
-        &s,
-        &(struct parts){.actions = "actions = { go = { params = { n = { type = \"array\"; items = "
-                                   "{ type = \"integer\"; }; }; }; }; stop = { }; };"},
-        EVENT);
+    scene_begin(&s,
+                &(struct parts){.actions =
+                                    "actions = { go = { params = { n = { type = \"array\"; items = "
+                                    "{ type = \"integer\"; }; }; }; }; stop = { }; };"},
+                EVENT);
     assert_int_equal(judge(&s, "go", text.ptr), VD_REPAIR);
     text.ptr[text.len - 4] = ' ';
     text.ptr[text.len - 3] = ' ';

@@ -44,6 +44,16 @@ static bool is_hidden(uint32_t c)
     return false;
 }
 
+/* How many characters from p on are printable ASCII: nothing to look at closely, and most of all text. */
+static size_t ascii_run(const char *p, const char *end)
+{
+    const char *from = p;
+
+    while (p < end && *p >= 0x20 && *p < 0x7F)
+        p++;
+    return (size_t)(p - from);
+}
+
 enum vd_code vd_prompt_clean(struct vd_arena *arena, struct vd_span text, struct vd_span *ret)
 {
     char *out = vd_arena_alloc(arena, text.len + 1);
@@ -52,13 +62,14 @@ enum vd_code vd_prompt_clean(struct vd_arena *arena, struct vd_span text, struct
     if (out == NULL)
         return VD_E_NOMEM;
     for (const char *p = text.ptr, *end = text.ptr + text.len; p < end;) {
-        size_t len = vd_utf8_len(p, end);
+        size_t run = ascii_run(p, end);
+        size_t len = run > 0 ? run : vd_utf8_len(p, end);
 
         if (len == 0) {
             p++;
             continue;
         }
-        if (!is_hidden(vd_utf8_get(p, &len))) {
+        if (run > 0 || !is_hidden(vd_utf8_get(p, &len))) {
             memcpy(out + n, p, len);
             n += len;
         }
