@@ -329,8 +329,12 @@ const struct vd_command vd_command_decide = {
         "rules it passed or broke, what became of it. Without Kafka. EVENT.json may be - for "
         "standard input.\n\n"
         "    verdict decide policies/billing/dunning.cfg event.json --context context.json \\\n"
-        "        --answer '{\"action\":\"retry\",\"params\":{\"after_hours\":400}}' \\\n"
-        "        --answer '{\"action\":\"retry\",\"params\":{\"after_hours\":48}}'\n\n"
+        "        --answer "
+        "'{\"action\":\"stop\",\"params\":{},\"confidence\":0.9,\"rationale\":\"\",\"evidence\":[]}"
+        "' \\\n"
+        "        --answer "
+        "'{\"action\":\"ask_new_card\",\"params\":{\"channel\":\"email\"},\"confidence\":0.9,"
+        "\"rationale\":\"\",\"evidence\":[]}'\n\n"
         "With -c and without --answer the models of the settings are asked, and context comes from "
         "Redis.",
     .options = options,
