@@ -26,62 +26,6 @@ static size_t split(const char *command, struct vd_span *argv, size_t max)
     return n;
 }
 
-static void test_only_bounded_reads_are_allowed(void **state)
-{
-    static const struct {
-        const char *command;
-        const char *error; /* NULL: allowed */
-    } rows[] = {
-        {"GET k:{event.id}", NULL},
-        {"get k", NULL},
-        {"HGETALL sub:{event.data.object.subscription}", NULL},
-        {"HMGET k a b c", NULL},
-        {"MGET a b", NULL},
-        {"LRANGE k 0 49", NULL},
-        {"LRANGE k -50 -1", NULL},
-        {"ZRANGE k 0 1023", NULL},
-        {"ZRANGE k 0 9 WITHSCORES", NULL},
-        {"SISMEMBER k {event.x}", NULL},
-        {"ZSCORE k {event.x}", NULL},
-        {"TTL k", NULL},
-        {"SET k v", "may not use"},
-        {"KEYS *", "may not use"},
-        {"EVAL x 0", "may not use"},
-        {"SCAN 0", "may not use"},
-        {"SORT k", "may not use"},
-        {"BLPOP k 0", "may not use"},
-        {"CONFIG GET x", "may not use"},
-        {"{event.cmd} k", "cannot be filled in"},
-        {"GET", "takes 1 words"},
-        {"GET a b", "takes 1 words"},
-        {"HMGET k", "at least 2"},
-        {"LRANGE k 0 -1", "bounded"},
-        {"LRANGE k 0 1024", "bounded"},
-        {"LRANGE k -1025 -1", "bounded"},
-        {"LRANGE k 0 {event.n}", "literal whole numbers"},
-        {"ZRANGE k {event.a} 3", "literal whole numbers"},
-        {"ZRANGE k 0 9 BYSCORE", "takes 3 words"},
-        {"ZRANGE k -9223372036854775808 -1", "bounded"},
-        {"LRANGE k 0 9 WITHSCORES", "takes 3 words"},
-        {"", "may not use"},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct vd_span argv[8];
-        struct vd_err err = {0};
-        size_t argc = split(rows[i].command, argv, 8);
-        enum vd_code rc = vd_redis_read_check(argv, argc, &err);
-
-        if (rows[i].error == NULL) {
-            assert_int_equal(rc, VD_OK);
-        } else {
-            assert_int_equal(rc, VD_E_CONFIG);
-            assert_non_null(strstr(err.msg, rows[i].error));
-        }
-    }
-}
-
 /* -- replies ------------------------------------------------------------------------------------------------------------- */
 
 /* "n" nil, "s<text>" string, "i<n>" integer, "e<text>" error; several joined by '|' make an array, "[]" an empty one. */
@@ -186,75 +130,11 @@ static void test_max_bytes_stops_at_its_exact_boundary(void **state)
 
 /* -- conversion ---------------------------------------------------------------------------------------------------------- */
 
-static void test_strings_become_what_the_schema_wants(void **state)
-{
-    static const struct {
-        const char *value, *schema, *expected;
-    } rows[] = {
-        {"{\"n\":\"12\"}", "{\"properties\":{\"n\":{\"type\":\"integer\"}}}", "{\"n\":12}"},
-        {"{\"n\":\"12.0\"}", "{\"properties\":{\"n\":{\"type\":\"integer\"}}}", "{\"n\":\"12.0\"}"},
-        {"{\"n\":\"-0.5\"}", "{\"properties\":{\"n\":{\"type\":\"number\"}}}", "{\"n\":-0.5}"},
-        {"{\"n\":\"12\"}", "{\"properties\":{\"n\":{\"type\":\"number\"}}}", "{\"n\":12}"},
-        {"{\"n\":\"0x1f\"}", "{\"properties\":{\"n\":{\"type\":\"number\"}}}", "{\"n\":\"0x1f\"}"},
-        {"{\"n\":\" 1\"}", "{\"properties\":{\"n\":{\"type\":\"boolean\"}}}", "{\"n\":\" 1\"}"},
-        {"{\"b\":\"true\",\"c\":\"0\",\"d\":\"yes\"}",
-         "{\"additionalProperties\":{\"type\":\"boolean\"}}",
-         "{\"b\":true,\"c\":false,\"d\":\"yes\"}"},
-        {"{\"n\":\"\"}", "{\"properties\":{\"n\":{\"type\":[\"integer\",\"null\"]}}}",
-         "{\"n\":null}"},
-        {"{\"n\":\"\"}", "{\"properties\":{\"n\":{\"type\":[\"string\",\"null\"]}}}",
-         "{\"n\":\"\"}"},
-        {"{\"n\":\"7\"}", "{\"properties\":{\"n\":{\"type\":\"string\"}}}", "{\"n\":\"7\"}"},
-        {"{\"n\":\"7\"}", "{}", "{\"n\":\"7\"}"},
-        {"{\"l\":\"[1,2]\"}", "{\"properties\":{\"l\":{\"type\":\"array\"}}}", "{\"l\":[1,2]}"},
-        {"{\"o\":\"{\\\"a\\\":1}\"}", "{\"properties\":{\"o\":{\"type\":\"object\"}}}",
-         "{\"o\":{\"a\":1}}"},
-        {"{\"o\":\"[1]\"}", "{\"properties\":{\"o\":{\"type\":\"object\"}}}", "{\"o\":\"[1]\"}"},
-        {"{\"n\":\"900719925474099312345\"}", "{\"properties\":{\"n\":{\"type\":\"integer\"}}}",
-         "{\"n\":900719925474099312345}"},
-        {"{\"n\":\"1\"}",
-         "{\"$defs\":{\"i\":{\"type\":\"integer\"}},\"properties\":{\"n\":{\"$ref\":\"#/$defs/"
-         "i\"}}}",
-         "{\"n\":1}"},
-        {"{\"n\":\"1\"}", "{\"allOf\":[{\"properties\":{\"n\":{\"type\":\"integer\"}}}]}",
-         "{\"n\":1}"},
-        {"{\"n\":\"1\"}",
-         "{\"properties\":{\"n\":{\"anyOf\":[{\"type\":\"integer\"},{\"type\":\"null\"}]}}}",
-         "{\"n\":1}"},
-        {"{\"n\":\"1\"}", "{\"properties\":{\"n\":{\"$ref\":\"#/properties/n\"}}}",
-         "{\"n\":\"1\"}"},
-        {"[\"1\",\"x\",\"3\"]", "{\"items\":{\"type\":\"integer\"}}", "[1,\"x\",3]"},
-        {"\"5\"", "{\"type\":\"integer\"}", "5"},
-        {"\"5\"", "true", "\"5\""},
-        {"{\"a\":\"1\",\"b\":\"2\",\"c\":\"3\"}",
-         "{\"properties\":{\"a\":{\"type\":\"integer\"},\"c\":{\"type\":\"integer\"}}}",
-         "{\"a\":1,\"b\":\"2\",\"c\":3}"},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        cJSON *value = NULL, *schema = NULL;
-        struct vd_buf out;
-
-        assert_int_equal(vd_json_parse(vd_span_of(rows[i].value), &value, NULL), VD_OK);
-        assert_int_equal(vd_json_parse(vd_span_of(rows[i].schema), &schema, NULL), VD_OK);
-        assert_int_equal(vd_redis_convert(&value, schema, NULL), VD_OK);
-        vd_buf_init(&out, 4096);
-        assert_int_equal(vd_json_write(&out, value), VD_OK);
-        assert_string_equal(out.ptr, rows[i].expected);
-        vd_buf_free(&out);
-        (void)vd_json_free(value);
-        (void)vd_json_free(schema);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_only_bounded_reads_are_allowed),
         cmocka_unit_test(test_replies_become_json),
         cmocka_unit_test(test_max_bytes_stops_at_its_exact_boundary),
-        cmocka_unit_test(test_strings_become_what_the_schema_wants),
     };
 
     return cmocka_run_group_tests_name("redis context", tests, NULL, NULL);

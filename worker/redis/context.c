@@ -1,4 +1,4 @@
-/* redis/context.c - see context.h: the allow-list, and replies as JSON. Conversion by schema is in convert.c. */
+/* redis/context.c - see context.h. */
 #include "redis/context.h"
 
 #include <assert.h>
@@ -19,32 +19,19 @@ enum shape {
     SHAPE_TTL,
 };
 
-/* Which words may be filled in from an event: 'k' key, field or member, 'n' a literal index, '*' repeats the one before. */
+/* What policy/context.h allows, and what each becomes. */
 static const struct read {
     const char *name;
-    const char *words;
     enum shape shape;
 } reads[] = {
-    {"EXISTS", "k", SHAPE_BOOLEAN},   {"GET", "k", SHAPE_TEXT},
-    {"HEXISTS", "kk", SHAPE_BOOLEAN}, {"HGET", "kk", SHAPE_STRING},
-    {"HGETALL", "k", SHAPE_PAIRS},    {"HLEN", "k", SHAPE_INTEGER},
-    {"HMGET", "kk*", SHAPE_FIELDS},   {"LLEN", "k", SHAPE_INTEGER},
-    {"LRANGE", "knn", SHAPE_LIST},    {"MGET", "k*", SHAPE_LIST},
-    {"SCARD", "k", SHAPE_INTEGER},    {"SISMEMBER", "kk", SHAPE_BOOLEAN},
-    {"SMEMBERS", "k", SHAPE_LIST},    {"STRLEN", "k", SHAPE_INTEGER},
-    {"TTL", "k", SHAPE_TTL},          {"ZCARD", "k", SHAPE_INTEGER},
-    {"ZRANGE", "knn", SHAPE_LIST},    {"ZREVRANGE", "knn", SHAPE_LIST},
-    {"ZSCORE", "kk", SHAPE_NUMBER},
+    {"EXISTS", SHAPE_BOOLEAN}, {"GET", SHAPE_TEXT},       {"HEXISTS", SHAPE_BOOLEAN},
+    {"HGET", SHAPE_STRING},    {"HGETALL", SHAPE_PAIRS},  {"HLEN", SHAPE_INTEGER},
+    {"HMGET", SHAPE_FIELDS},   {"LLEN", SHAPE_INTEGER},   {"LRANGE", SHAPE_LIST},
+    {"MGET", SHAPE_LIST},      {"SCARD", SHAPE_INTEGER},  {"SISMEMBER", SHAPE_BOOLEAN},
+    {"SMEMBERS", SHAPE_LIST},  {"STRLEN", SHAPE_INTEGER}, {"TTL", SHAPE_TTL},
+    {"ZCARD", SHAPE_INTEGER},  {"ZRANGE", SHAPE_LIST},    {"ZREVRANGE", SHAPE_LIST},
+    {"ZSCORE", SHAPE_NUMBER},
 };
-
-#define MAX_KEYS 32 /* of MGET and HMGET */
-
-const char *vd_redis_read_names(void)
-{
-    return "EXISTS, GET, HEXISTS, HGET, HGETALL, HLEN, HMGET, LLEN, LRANGE, MGET, SCARD, "
-           "SISMEMBER, SMEMBERS, "
-           "STRLEN, TTL, ZCARD, ZRANGE, ZREVRANGE, ZSCORE";
-}
 
 static const struct read *find(struct vd_span name)
 {
@@ -54,72 +41,10 @@ static const struct read *find(struct vd_span name)
     return NULL;
 }
 
-/* -- checking ------------------------------------------------------------------------------------------------------------ */
-
-static bool has_hole(struct vd_span word)
-{
-    return vd_span_find(word, '{') < word.len;
-}
-
 static bool is_scores(const struct read *r, const struct vd_span *argv, size_t argc)
 {
     return r->name[0] == 'Z' && r->shape == SHAPE_LIST && argc == 5 &&
            vd_span_eq_nocase(argv[4], VD_LIT("WITHSCORES"));
-}
-
-static enum vd_code check_range(const struct read *r, const struct vd_span *argv,
-                                struct vd_err *err)
-{
-    int64_t from, to;
-
-    if (has_hole(argv[2]) || has_hole(argv[3]) || !vd_parse_i64(argv[2], &from) ||
-        !vd_parse_i64(argv[3], &to))
-        return vd_err_set(err, VD_E_CONFIG, false,
-                          "%s: the range must be two literal whole numbers, such as 0 49", r->name);
-    /* Both counted from the same end: then the difference bounds the reply. */
-    if ((from < 0) != (to < 0) || from > INT32_MAX || to > INT32_MAX || from < INT32_MIN ||
-        to < INT32_MIN || to - from >= VD_CONTEXT_MAX_ITEMS)
-        return vd_err_set(err, VD_E_CONFIG, false,
-                          "%s: the range must be bounded, at most %d items; write 0 49 for the "
-                          "first fifty, -50 -1 for the last",
-                          r->name, VD_CONTEXT_MAX_ITEMS);
-    return VD_OK;
-}
-
-static enum vd_code check_count(const struct read *r, const struct vd_span *argv, size_t argc,
-                                struct vd_err *err)
-{
-    size_t want = strlen(r->words);
-    bool repeats = r->words[want - 1] == '*';
-
-    want -= repeats;
-    if (is_scores(r, argv, argc))
-        return VD_OK;
-    if (repeats ? argc - 1 < want || argc - 1 > MAX_KEYS : argc - 1 != want)
-        return vd_err_set(err, VD_E_CONFIG, false, "%s takes %s%zu words after its name, not %zu",
-                          r->name, repeats ? "at least " : "", want, argc - 1);
-    return VD_OK;
-}
-
-enum vd_code vd_redis_read_check(const struct vd_span *argv, size_t argc, struct vd_err *err)
-{
-    const struct read *r = argc == 0 ? NULL : find(argv[0]);
-    enum vd_code rc;
-
-    if (r == NULL && argc > 0 && has_hole(argv[0]))
-        return vd_err_set(err, VD_E_CONFIG, false, "the Redis command itself cannot be filled in");
-    if (r == NULL)
-        return vd_err_set(err, VD_E_CONFIG, false,
-                          "a policy may not use the Redis command \"%.*s\"; it may use %s",
-                          argc == 0 ? 0 : (int)(argv[0].len < 24 ? argv[0].len : 24),
-                          argc == 0 ? "" : argv[0].ptr, vd_redis_read_names());
-    rc = check_count(r, argv, argc, err);
-    if (rc != VD_OK)
-        return rc;
-    for (size_t i = 1; i < argc; i++)
-        if (argv[i].len == 0)
-            return vd_err_set(err, VD_E_CONFIG, false, "%s: an empty word", r->name);
-    return r->words[1] == 'n' ? check_range(r, argv, err) : VD_OK;
 }
 
 /* -- replies to JSON ----------------------------------------------------------------------------------------------------- */
