@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SMALL_BYTES 1024 /* what glibc's per-thread cache takes */
+
 static atomic_long fail_countdown = -1;
 
 void vd_alloc_fail_after(long n)
@@ -20,11 +22,18 @@ static int must_fail(void)
     return atomic_fetch_sub(&fail_countdown, 1) == 0;
 }
 
+/* glibc's calloc passes its per-thread cache by (until 2.41): malloc and memset take half the time for small blocks. For large
+ * ones calloc knows which pages are zero already. */
 void *vd_alloc(size_t size)
 {
+    void *p;
+
     if (must_fail())
         return NULL;
-    return calloc(1, size == 0 ? 1 : size);
+    if (size > SMALL_BYTES)
+        return calloc(1, size);
+    p = malloc(size == 0 ? 1 : size);
+    return p == NULL ? NULL : memset(p, 0, size);
 }
 
 void *vd_alloc_array(size_t n, size_t size)
