@@ -225,6 +225,45 @@ static void metrics_render_as_prometheus_reads_them(void **state)
     (void)vd_metrics_free(m);
 }
 
+static void formatted_text_and_numbers_arrive_whole_at_every_fill(void **state)
+{
+    (void)state;
+    for (size_t filled = 0; filled < 300; filled++) {
+        char expected[400];
+        struct vd_buf b;
+        int n;
+
+        vd_buf_init(&b, 1000);
+        for (size_t i = 0; i < filled; i++)
+            assert_int_equal(vd_buf_add_char(&b, 'x'), VD_OK);
+        assert_int_equal(vd_buf_addf(&b, "%s-%d", "middle", 42), VD_OK);
+        assert_int_equal(vd_buf_add_i64(&b, INT64_MIN), VD_OK);
+        assert_int_equal(vd_buf_add_i64(&b, 0), VD_OK);
+        memset(expected, 'x', filled);
+        n = snprintf(expected + filled, sizeof(expected) - filled,
+                     "middle-42-92233720368547758080");
+        assert_int_equal(b.len, filled + (size_t)n);
+        assert_string_equal(b.ptr, expected);
+        vd_buf_free(&b);
+    }
+}
+
+static void formatted_text_above_the_maximum_leaves_the_content(void **state)
+{
+    struct vd_buf b;
+
+    (void)state;
+    vd_buf_init(&b, 6);
+    assert_int_equal(vd_buf_reserve(&b, 6), VD_OK);
+    assert_int_equal(vd_buf_addf(&b, "%s", "abcd"), VD_OK);
+    assert_int_equal(vd_buf_addf(&b, "%s", "efg"), VD_E_LIMIT);
+    assert_string_equal(b.ptr, "abcd");
+    vd_buf_free(&b);
+    vd_buf_init(&b, 6);
+    assert_int_equal(vd_buf_reserve(&b, 7), VD_E_LIMIT);
+    vd_buf_free(&b);
+}
+
 static void the_nth_allocation_fails_once(void **state)
 {
     void *a, *b, *c;
@@ -256,6 +295,8 @@ int main(void)
         cmocka_unit_test(digests_are_the_standards),
         cmocka_unit_test(times_read_and_write_as_rfc3339),
         cmocka_unit_test(metrics_render_as_prometheus_reads_them),
+        cmocka_unit_test(formatted_text_and_numbers_arrive_whole_at_every_fill),
+        cmocka_unit_test(formatted_text_above_the_maximum_leaves_the_content),
         cmocka_unit_test(the_nth_allocation_fails_once),
     };
 

@@ -1,7 +1,6 @@
 /* base/buf.c - see buf.h. */
 #include "base/buf.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,18 +34,13 @@ static enum vd_code fail(struct vd_buf *b, enum vd_code code)
     return code;
 }
 
-/* Room for n more bytes and a NUL. */
-static enum vd_code reserve(struct vd_buf *b, size_t n)
+static enum vd_code grow(struct vd_buf *b, size_t n)
 {
     size_t cap;
     char *grown;
 
-    if (b->failed != VD_OK)
-        return b->failed;
     if (n > b->max - b->len)
         return fail(b, VD_E_LIMIT);
-    if (b->len + n + 1 <= b->cap)
-        return VD_OK;
     cap = b->cap == 0 ? 256 : b->cap * 2;
     if (cap < b->len + n + 1)
         cap = b->len + n + 1;
@@ -58,6 +52,19 @@ static enum vd_code reserve(struct vd_buf *b, size_t n)
     b->ptr = grown;
     b->cap = cap;
     return VD_OK;
+}
+
+/* Room for n more bytes and a NUL. */
+static enum vd_code reserve(struct vd_buf *b, size_t n)
+{
+    if (b->failed != VD_OK)
+        return b->failed;
+    return n < b->cap - b->len ? VD_OK : grow(b, n); /* cap <= max + 1, so what fits is allowed */
+}
+
+enum vd_code vd_buf_reserve(struct vd_buf *b, size_t n)
+{
+    return reserve(b, n);
 }
 
 enum vd_code vd_buf_add(struct vd_buf *b, struct vd_span s)
@@ -80,33 +87,56 @@ enum vd_code vd_buf_add_c(struct vd_buf *b, const char *cstr)
 
 enum vd_code vd_buf_add_char(struct vd_buf *b, char c)
 {
-    return vd_buf_add(b, (struct vd_span){&c, 1});
+    enum vd_code rc = reserve(b, 1);
+
+    if (rc != VD_OK)
+        return rc;
+    b->ptr[b->len++] = c;
+    b->ptr[b->len] = '\0';
+    return VD_OK;
 }
 
 enum vd_code vd_buf_addf(struct vd_buf *b, const char *fmt, ...)
 {
-    enum vd_code rc;
+    enum vd_code rc = reserve(b, 0);
+    size_t room = b->cap - b->len;
     va_list ap;
     int n;
 
+    if (rc != VD_OK)
+        return rc;
     va_start(ap, fmt);
-    n = vsnprintf(NULL, 0, fmt, ap);
+    n = vsnprintf(b->ptr + b->len, room, fmt, ap);
     va_end(ap);
+    if (n < 0 || (size_t)n >= room)
+        b->ptr[b->len] = '\0'; /* what did not fit is no content */
     if (n < 0)
         return fail(b, VD_E_INPUT);
     rc = reserve(b, (size_t)n);
     if (rc != VD_OK)
         return rc;
-    va_start(ap, fmt);
-    (void)vsnprintf(b->ptr + b->len, (size_t)n + 1, fmt, ap);
-    va_end(ap);
+    if ((size_t)n >= room) {
+        va_start(ap, fmt);
+        (void)vsnprintf(b->ptr + b->len, (size_t)n + 1, fmt, ap);
+        va_end(ap);
+    }
     b->len += (size_t)n;
     return VD_OK;
 }
 
 enum vd_code vd_buf_add_i64(struct vd_buf *b, int64_t v)
 {
-    return vd_buf_addf(b, "%" PRId64, v);
+    char text[24];
+    char *p = text + sizeof(text);
+    uint64_t left = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+
+    do {
+        *--p = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (v < 0)
+        *--p = '-';
+    return vd_buf_add(b, (struct vd_span){p, (size_t)(text + sizeof(text) - p)});
 }
 
 /* Characters that must be escaped: C0 controls, the quote and the backslash (RFC 8259 section 7). DEL is legal. */
@@ -134,6 +164,7 @@ enum vd_code vd_buf_add_json_string(struct vd_buf *b, struct vd_span s)
 {
     size_t from = 0;
 
+    (void)reserve(b, s.len + 2);
     (void)vd_buf_add_char(b, '"');
     for (size_t i = 0; i < s.len; i++) {
         if (plain((unsigned char)s.ptr[i]))

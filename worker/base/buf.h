@@ -25,6 +25,8 @@ struct vd_buf {
 void vd_buf_init(struct vd_buf *b, size_t max);
 void vd_buf_free(struct vd_buf *b);  /* frees, keeps max; may be used again */
 void vd_buf_clear(struct vd_buf *b); /* empties and forgets a failure, keeps memory */
+/* Room for n more bytes at once, where their number is known: saves the growing by doubling. */
+enum vd_code vd_buf_reserve(struct vd_buf *b, size_t n);
 
 enum vd_code vd_buf_add(struct vd_buf *b, struct vd_span s);
 enum vd_code vd_buf_add_c(struct vd_buf *b, const char *cstr);

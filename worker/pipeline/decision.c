@@ -8,12 +8,16 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
+#define TYPICAL_BYTES 2560 /* of a decision: rationale and rules decide how long it is */
+
 /* -- a JSON object, member by member --------------------------------------------------------------------------------- */
 
+/* Keys are this file's own words: nothing to escape, and no format to read, twenty times a record. */
 static void name(struct vd_buf *out, const char *key)
 {
-    (void)vd_buf_addf(out, "%s\"%s\":", out->len > 0 && out->ptr[out->len - 1] != '{' ? "," : "",
-                      key);
+    (void)vd_buf_add_c(out, out->len > 0 && out->ptr[out->len - 1] != '{' ? ",\"" : "\"");
+    (void)vd_buf_add_c(out, key);
+    (void)vd_buf_add_c(out, "\":");
 }
 
 static void text(struct vd_buf *out, const char *key, struct vd_span value)
@@ -137,6 +141,7 @@ enum vd_code vd_decision_write(const struct vd_decision *d, struct vd_buf *out)
     char time[VD_RFC3339_SIZE];
 
     vd_rfc3339_format(d->now_ms, time);
+    (void)vd_buf_reserve(out, TYPICAL_BYTES);
     (void)vd_buf_add_char(out, '{');
     word(out, "decision_id", d->id);
     word(out, "time", time);
