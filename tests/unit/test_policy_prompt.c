@@ -192,7 +192,7 @@ static void test_untrusted_text_is_only_between_the_markers(void **state)
                                      "= \"event.data.list\"; }; }; }; stop = { }; };"},
           "{\"type\":\"x\",\"data\":{\"id\":\"INJECTED\",\"list\":[\"INJECTED too\"]}}", NULL);
     show(&s, 0);
-    assert_int_equal(vd_prompt_system(s.facts, &system, NULL), VD_OK);
+    system = vd_facts_policy(s.facts)->fixed.system;
     assert_int_equal(vd_prompt_user(s.facts, &s.shown, "mark42", &user, NULL), VD_OK);
     assert_false(has(system, "INJECTED"));
     open = memmem(user.ptr, user.len, "<<<mark42\n", 10);

@@ -16,18 +16,10 @@ struct vd_ask_call {
     const char *policy_id;
     struct vd_model_message messages[MAX_MESSAGES];
     struct vd_model_schema schema;
-    struct vd_buf texts[3]; /* of the schema's forms */
     struct vd_model_request request;
     vd_ask_fn *done;
     void *arg;
 };
-
-static void free_call(struct vd_ask_call *c)
-{
-    for (size_t i = 0; i < 3; i++)
-        vd_buf_free(&c->texts[i]);
-    (void)vd_free(c);
-}
 
 /* -- the answer ------------------------------------------------------------------------------------------------------ */
 
@@ -100,7 +92,7 @@ static void on_done(void *arg, const struct vd_router_result *r)
     count_attempts(c, r);
     translate(c, r, &result);
     c->done(c->arg, &result);
-    free_call(c);
+    (void)vd_free(c);
 }
 
 /* -- the request ------------------------------------------------------------------------------------------------------ */
@@ -146,18 +138,10 @@ static enum vd_code set_schema(struct vd_ask_call *c, struct vd_reason *reason,
     c->schema.name = VD_LIT("proposal");
     for (size_t i = 0; i < count; i++) {
         enum vd_schema_form form = form_of(vd_router_model(c->router, models[i]));
-        const cJSON *tree;
-        enum vd_code rc;
+        enum vd_code rc = vd_reason_schema(reason, form, forms[form], err);
 
-        if (forms[form]->len > 0)
-            continue;
-        rc = vd_reason_schema(reason, form, &tree, err);
-        if (rc == VD_OK && vd_json_write(&c->texts[form], tree) != VD_OK)
-            rc = vd_err_set(err, c->texts[form].failed, false,
-                            "proposal schema larger than %zu bytes", c->texts[form].max);
         if (rc != VD_OK)
             return rc;
-        *forms[form] = vd_buf_span(&c->texts[form]);
     }
     if (c->schema.full.len == 0)
         c->schema.full = c->schema.strict.len > 0 ? c->schema.strict : c->schema.reduced;
@@ -208,8 +192,6 @@ enum vd_code vd_ask_start(const struct vd_ask_request *request, vd_ask_fn *done,
     c->policy_id = request->policy->id;
     c->done = done;
     c->arg = arg;
-    for (size_t i = 0; i < 3; i++)
-        vd_buf_init(&c->texts[i], VD_PROPOSAL_SCHEMA_MAX_BYTES);
     c->request.temperature = 0;
     c->request.max_output_tokens =
         ask->max_output_tokens > 0 && ask->max_output_tokens < VD_OUTPUT_TOKENS_DEFAULT
@@ -222,7 +204,7 @@ enum vd_code vd_ask_start(const struct vd_ask_request *request, vd_ask_fn *done,
     if (rc == VD_OK)
         rc = vd_router_submit(request->router, &routed, on_done, c, &c->call, err);
     if (rc != VD_OK) {
-        free_call(c);
+        (void)vd_free(c);
         return rc;
     }
     *ret_call = c;

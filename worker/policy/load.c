@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "policy/prompt.h"
 
 #define ROW(s, f) offsetof(struct s, f)
 #define END_OF_TABLE                                                                               \
@@ -317,6 +318,17 @@ static void refuse_sections(struct vd_loader *ld, const struct sections *s)
     vd_ld_refuse(ld, s->canary, "the policy without canary; shadow mode publishes beside enforce");
 }
 
+static void fix_texts(struct vd_loader *ld, const struct vd_conf_node *root)
+{
+    struct vd_err err;
+    enum vd_code rc = vd_prompt_fix(ld->policy, ld->arena, &err);
+
+    if (rc == VD_E_NOMEM)
+        vd_ld_nomem(ld);
+    else if (rc != VD_OK)
+        vd_diag_error(ld->diags, root->file, root->line, "fewer or shorter actions", "%s", err.msg);
+}
+
 static void load_sections(struct vd_loader *ld)
 {
     const struct vd_conf_node *root = vd_conf_root(ld->conf);
@@ -344,6 +356,8 @@ static void load_sections(struct vd_loader *ld)
         vd_ld_hash(ld);
     if (ld->rc == VD_OK && ld->diags->errors == 0)
         vd_ld_check(ld, root);
+    if (ld->rc == VD_OK && ld->diags->errors == 0)
+        fix_texts(ld, root);
 }
 
 /* -- whole files ------------------------------------------------------------------------------------------------- */

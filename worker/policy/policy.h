@@ -179,6 +179,15 @@ struct vd_budget {
     int64_t max_cost_microusd; /* the same */
 };
 
+#define VD_SCHEMA_FORMS 3 /* enum vd_schema_form, policy/prompt.h */
+
+/* What a model is told that no event changes, written once. Empty: it does depend on the event. */
+struct vd_fixed_texts {
+    struct vd_span system;                  /* the whole system message; never empty */
+    struct vd_span choices;                 /* of the user message */
+    struct vd_span schema[VD_SCHEMA_FORMS]; /* of the proposal, by form */
+};
+
 struct vd_policy {
     /* policy */
     const char *file;
@@ -221,6 +230,7 @@ struct vd_policy {
     size_t action_count;
     const char *goal;
     const char *prompt; /* text of the prompt file; "" when there is none */
+    struct vd_fixed_texts fixed;
     const struct vd_path *show;
     size_t show_count;
     const char *const *models; /* entries of the settings, in order; none: the settings' default */

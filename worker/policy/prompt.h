@@ -50,9 +50,11 @@ enum vd_code vd_prompt_show(struct vd_facts *facts, struct vd_span redact_key, s
                             struct vd_shown *ret, struct vd_err *err) VD_MUST_CHECK;
 void vd_shown_fini(struct vd_shown *shown);
 
+/* The loader's last step: writes policy->fixed into arena. */
+enum vd_code vd_prompt_fix(struct vd_policy *policy, struct vd_arena *arena,
+                           struct vd_err *err) VD_MUST_CHECK;
+
 /* Texts in the facts' arena. marker: printable, different for each request, unknown to whoever wrote the event. */
-enum vd_code vd_prompt_system(struct vd_facts *facts, struct vd_span *ret,
-                              struct vd_err *err) VD_MUST_CHECK;
 enum vd_code vd_prompt_user(struct vd_facts *facts, const struct vd_shown *shown,
                             const char *marker, struct vd_span *ret,
                             struct vd_err *err) VD_MUST_CHECK;
@@ -74,6 +76,9 @@ enum vd_schema_form {
  * {"action":"retry","params":{"retry":{...},"stop":null}}; vd_proposal_parse() reads it back. */
 enum vd_code vd_prompt_schema(struct vd_facts *facts, enum vd_schema_form form, cJSON **ret_schema,
                               struct vd_err *err) VD_MUST_CHECK;
+/* The same as JSON text, at most VD_PROPOSAL_SCHEMA_MAX_BYTES; the policy's own text where no event changes it. */
+enum vd_code vd_prompt_schema_text(struct vd_facts *facts, enum vd_schema_form form,
+                                   struct vd_span *ret, struct vd_err *err) VD_MUST_CHECK;
 
 /* Copy of text without control (but \n and \t), bidi, zero-width, Unicode tag, variation and private characters, and bad UTF-8. */
 enum vd_code vd_prompt_clean(struct vd_arena *arena, struct vd_span text, struct vd_span *ret);

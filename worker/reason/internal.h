@@ -41,7 +41,7 @@ struct vd_reason {
     struct vd_ask ask;
     struct step steps[VD_REASON_MAX_CALLS];
     size_t step_count;
-    cJSON *schemas[3]; /* by form */
+    struct vd_span schemas[VD_SCHEMA_FORMS]; /* by form; in the arena or the policy */
     struct vd_judgement judgement;
     bool judged; /* judgement holds something */
     struct vd_usage usage;

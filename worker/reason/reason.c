@@ -223,12 +223,10 @@ static void make_marker(struct vd_reason *r, const struct vd_reason_start *start
 static enum vd_code first_ask(struct vd_reason *r, struct vd_err *err)
 {
     const struct vd_budget *b = &vd_facts_policy(r->facts)->budget;
-    struct vd_span system, user;
+    struct vd_span system = vd_facts_policy(r->facts)->fixed.system, user;
     size_t room = 0;
-    enum vd_code rc = vd_prompt_system(r->facts, &system, err);
+    enum vd_code rc;
 
-    if (rc != VD_OK)
-        return rc;
     if (b->max_input_tokens > 0) {
         size_t all = (size_t)b->max_input_tokens * VD_PROMPT_BYTES_PER_TOKEN;
 
@@ -315,17 +313,15 @@ void *vd_reason_free(struct vd_reason *reason)
     vd_shown_fini(&reason->shown);
     vd_json_free(reason->params);
     vd_json_free(reason->evidence);
-    for (size_t i = 0; i < sizeof(reason->schemas) / sizeof(*reason->schemas); i++)
-        vd_json_free(reason->schemas[i]);
     vd_buf_free(&reason->redact_key);
     return vd_free(reason);
 }
 
 enum vd_code vd_reason_schema(struct vd_reason *reason, enum vd_schema_form form,
-                              const cJSON **ret_schema, struct vd_err *err)
+                              struct vd_span *ret_schema, struct vd_err *err)
 {
-    if (reason->schemas[form] == NULL) {
-        enum vd_code rc = vd_prompt_schema(reason->facts, form, &reason->schemas[form], err);
+    if (reason->schemas[form].len == 0) {
+        enum vd_code rc = vd_prompt_schema_text(reason->facts, form, &reason->schemas[form], err);
 
         if (rc != VD_OK)
             return rc;

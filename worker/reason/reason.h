@@ -124,9 +124,9 @@ enum vd_reason_state vd_reason_state(const struct vd_reason *reason);
 
 /* ASK only. */
 const struct vd_ask *vd_reason_ask(const struct vd_reason *reason);
-/* Proposal schema for the ask in the form that the chosen model takes; made once for each form, borrowed until free. */
+/* Proposal schema for the ask, as JSON text, in the form that the chosen model takes; made once for each form, borrowed until free. */
 enum vd_code vd_reason_schema(struct vd_reason *reason, enum vd_schema_form form,
-                              const cJSON **ret_schema, struct vd_err *err) VD_MUST_CHECK;
+                              struct vd_span *ret_schema, struct vd_err *err) VD_MUST_CHECK;
 enum vd_code vd_reason_answer(struct vd_reason *reason, const struct vd_answer *answer,
                               struct vd_err *err) VD_MUST_CHECK;
 /* In either state; in DONE it changes nothing. */
