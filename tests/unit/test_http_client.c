@@ -361,6 +361,37 @@ static void test_nobody_listening_and_plain_text_behind_https_are_errors(void **
     assert_false(refused.response.sent);
 }
 
+/* Libcurl 7.88 closes a socket that is still connecting without telling anybody: a poll left on it would end the process. */
+static void test_running_out_of_time_while_connecting_leaves_nothing_behind(void **state)
+{
+    struct world *w = *state;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(at);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    int waiting[8];
+    struct seen seen = {0};
+
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+    for (size_t i = 0; i < 8; i++) { /* whoever comes behind these is not answered at all */
+        waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(waiting[i], (struct sockaddr *)&at, len);
+    }
+    open_client(w, "http", ntohs(at.sin_port), (struct vd_http_conf){0});
+    for (int i = 0; i < 6; i++) {
+        seen.calls = 0;
+        (void)submit(w, 60, 0, &seen);
+        turn_until(w, &seen.calls, 1);
+    }
+    assert_int_equal(seen.response.err.code, VD_E_TIMEOUT);
+    assert_false(seen.response.sent);
+    close_client(w);
+    for (size_t i = 0; i < 8; i++)
+        (void)close(waiting[i]);
+    (void)close(listener);
+}
+
 static void test_cancel_and_free_call_back_once(void **state)
 {
     struct world *w = *state;
@@ -676,6 +707,7 @@ int main(void)
         T(test_header_blocks_are_bounded),
         T(test_a_connection_is_used_again_and_kept_headers_are_the_last_response_s),
         T(test_nobody_listening_and_plain_text_behind_https_are_errors),
+        T(test_running_out_of_time_while_connecting_leaves_nothing_behind),
         T(test_cancel_and_free_call_back_once),
         T(test_memory_running_out_anywhere_still_calls_back_once),
         T(test_a_certificate_is_verified_by_chain_and_by_name),

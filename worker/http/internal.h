@@ -34,7 +34,7 @@ struct vd_http_watched {
     struct vd_poll *poll;
     int fd;
     bool
-        opened; /* by vd_http_open_socket(): stays until vd_http_close_socket(); others (resolver pipes) go when libcurl lets go */
+        opened; /* by vd_http_open_socket(): may stay until vd_http_close_socket(); others (resolver pipes) go when libcurl lets go */
     int wanted; /* by libcurl; 0: idle */
     int set; /* in the poll; lags behind when a connection turns idle, since it is likely to be used again */
 };

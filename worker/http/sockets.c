@@ -1,7 +1,9 @@
 /* http/sockets.c - libcurl's sockets and timers on the loop.
  *
- * A socket's poll lives as long as the socket: libcurl forgets sockets between requests, and making a poll costs three system calls
- * each time.
+ * A poll lives as long as its connection: libcurl forgets sockets between requests, and making a poll costs three system calls each
+ * time. That holds for connections that have carried an answer. One that is given up earlier may end without a call of
+ * vd_http_close_socket(): libcurl 7.88 (cf-socket.c, cf_socket_close) closes a socket that never became a connection's own by
+ * itself. A poll that stays on a closed descriptor makes libuv abort, so such sockets are forgotten as soon as libcurl lets go.
  */
 #include <string.h>
 #include <sys/socket.h>
@@ -76,18 +78,26 @@ static struct vd_http_watched *add_watched(struct vd_http *http, curl_socket_t f
     return w;
 }
 
+/* Has this transfer's connection brought anything? Libcurl's own handles (closing connections) have no call. */
+static bool carried_an_answer(CURL *easy)
+{
+    struct vd_http_call *call = NULL;
+
+    return curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&call) == CURLE_OK && call != NULL &&
+           call->header_bytes > 0;
+}
+
 int vd_http_on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 {
     struct vd_http_shard *shard = arg;
     struct vd_http_watched *w = find_watched(shard->http, fd);
 
-    (void)easy;
     (void)unused;
     if (what == CURL_POLL_REMOVE) {
-        if (w != NULL && !w->opened)
-            forget_watched(shard->http, w);
-        else if (w != NULL)
+        if (w != NULL && w->opened && carried_an_answer(easy))
             w->wanted = 0;
+        else if (w != NULL)
+            forget_watched(shard->http, w);
         return 0;
     }
     if (w == NULL)
