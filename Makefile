@@ -17,8 +17,10 @@ else ifeq ($(SAN),asan)
 OPT  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 else ifeq ($(SAN),tsan)
 OPT  := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+else ifeq ($(SAN),fuzz)
+OPT  := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 else
-$(error SAN must be empty, asan or tsan)
+$(error SAN must be empty, asan, tsan or fuzz)
 endif
 # Recursive on purpose: pkg-config is asked only when something is compiled, after the packages were installed.
 LIB_CFLAGS = $(eval LIB_CFLAGS := $$(shell pkg-config --cflags $(LIBS)))$(LIB_CFLAGS)
@@ -92,21 +94,23 @@ demo: ## install what is missing, build, and run the demo
 bench: all $(BENCHES) ## build and run the benchmarks
 	@set -e; for b in $(BENCHES); do $$b; done
 
-.PHONY: fuzz fuzz-short
+.PHONY: fuzz fuzz-short fuzz-run
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ    ?= $(FUZZERS)
 FUZZ_SECONDS ?= 60
-$(OUT)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(SRC)
-	@mkdir -p $(@D)
-	clang $(filter-out -MMD -MP -fPIE,$(ALL_CFLAGS)) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	    -o $@ $< $(SRC) $(ALL_LDLIBS)
-fuzz: $(FUZZ:%=$(OUT)/tests/fuzz/fuzz_%) ## run the fuzz targets with clang's libFuzzer, FUZZ_SECONDS=60 each; FUZZ="cel json" for some
-	@set -e; for f in $(FUZZ); do mkdir -p $(OUT)/corpus/$$f; \
-	    $(OUT)/tests/fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \
-	    $$(test -f tests/fuzz/$$f.dict && echo -dict=tests/fuzz/$$f.dict) -artifact_prefix=$(OUT)/corpus/ \
-	    $(OUT)/corpus/$$f $$(test -d tests/fuzz/corpus/$$f && echo tests/fuzz/corpus/$$f); echo "fuzz $$f: clean for $(FUZZ_SECONDS) s"; done
-fuzz-short: ## the fuzz targets for a few seconds each, as CI runs them
-	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=10
+fuzz: ## run the fuzz targets with clang's libFuzzer, FUZZ_SECONDS=60 each, -j for several at once; FUZZ="cel json" for some
+	@$(MAKE) --no-print-directory CC=clang SAN=fuzz fuzz-run
+fuzz-short: ## the fuzz targets for a few seconds each
+	@$(MAKE) --no-print-directory CC=clang SAN=fuzz FUZZ_SECONDS=10 fuzz-run
+fuzz-run: $(FUZZ:%=fuzz-run-%)
+$(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(LIB)
+	@echo "  LINK  $@"
+	@$(CC) $(subst fuzzer-no-link,fuzzer,$(OPT)) -o $@ $^ $(ALL_LDLIBS)
+fuzz-run-%: $(OUT)/tests/fuzz/fuzz_%
+	@mkdir -p $(OUT)/corpus/$*
+	@$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -artifact_prefix=$(OUT)/corpus/$*- \
+	    $(if $(wildcard tests/fuzz/$*.dict),-dict=tests/fuzz/$*.dict) $(OUT)/corpus/$* $(wildcard tests/fuzz/corpus/$*) \
+	    && echo "fuzz $*: clean for $(FUZZ_SECONDS) s"
 
 .PHONY: docs docs-check
 docs: all ## write CONFIG.md from the settings table
