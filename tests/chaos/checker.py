@@ -1,47 +1,66 @@
 """Judges a run from the outside: only what an independent read_committed reader sees of inputs and outputs.
 
-An outcome names its source as "topic/partition/offset" at the start of its value (copy_worker) or in its JSON (verdict).
+The unit is a pair of a source record and a policy. What each input must lead to is computed here from the input alone,
+by rules that are written down beside the test policies (deciding.py), never by asking a worker.
 """
 
 import collections
 import dataclasses
-import json
 import time
 
 import confluent_kafka
+
+FAULTS = ("duplicated", "lost", "invented", "out_of_order", "wrong_kind", "audit_mismatch", "unfinished", "crashed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    source: tuple      # (topic, partition, offset) of the record that led to it
+    policy: str        # "" when no policy could be blamed
+    kind: str          # which sort of topic it was published to
+    key: bytes         # what outcomes are ordered by; None for those that have no order
+    where: tuple       # (topic, partition) it was published to
+    seen_s: float = 0  # wall clock when the reader had it
+    id: str = ""       # decision id, where there is one
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    source: tuple
+    key: bytes
+    value: bytes
+    written_s: float = 0  # wall clock of the log
 
 
 @dataclasses.dataclass
 class Verdict:
     inputs: int = 0
     outcomes: int = 0
+    pairs: int = 0
     duplicated: list = dataclasses.field(default_factory=list)
     lost: list = dataclasses.field(default_factory=list)
     invented: list = dataclasses.field(default_factory=list)
     out_of_order: list = dataclasses.field(default_factory=list)
+    wrong_kind: list = dataclasses.field(default_factory=list)
+    audit_mismatch: list = dataclasses.field(default_factory=list)
     unfinished: list = dataclasses.field(default_factory=list)
+    crashed: list = dataclasses.field(default_factory=list)
 
     def faults(self):
-        return {name: len(getattr(self, name)) for name in ("duplicated", "lost", "invented", "out_of_order", "unfinished")}
+        return {name: len(getattr(self, name)) for name in FAULTS}
 
     def clean(self):
         return not any(self.faults().values())
 
 
-def source_of(value):
-    if value.startswith(b"{"):
-        event = json.loads(value)["event"]
-        return f"{event['topic']}/{event['partition']}/{event['offset']}"
-    return value.split(b" ", 1)[0].decode()
-
-
 class Watcher:
-    """Reads a topic from its start to its end, again and again, and remembers when something came."""
+    """Reads topics from their start to their end, again and again; read(msg) says what to keep, None for nothing."""
 
-    def __init__(self, bootstrap, topics):
-        self.records = []  # (topic, partition, offset, key, value)
+    def __init__(self, bootstrap, topics, read):
+        self.items = []
         self.last_mono = time.monotonic()
         self.longest_gap_s = 0.0
+        self._read = read
         self._end = {}
         self._consumer = confluent_kafka.Consumer({
             "bootstrap.servers": bootstrap, "group.id": "chaos-watcher", "enable.auto.commit": False,
@@ -68,40 +87,62 @@ class Watcher:
         now = time.monotonic()
         self.longest_gap_s = max(self.longest_gap_s, now - self.last_mono)
         self.last_mono = now
-        self.records.append((*where, msg.offset(), msg.key(), msg.value()))
+        item = self._read(msg)
+        if item is not None:
+            self.items.append(item)
 
     def drain(self, timeout):
         """To the end of everything, and half a second more."""
         deadline, quiet = time.monotonic() + timeout, 0
         while time.monotonic() < deadline and quiet < 10:
-            before = len(self.records)
+            before = len(self.items)
             self.poll(0.05)
-            quiet = quiet + 1 if len(self.records) == before and all(self._end.values()) else 0
-        return self.records
+            quiet = quiet + 1 if len(self.items) == before and all(self._end.values()) else 0
+        assert quiet, f"an end was not reached within {timeout} s: {[w for w, end in self._end.items() if not end]}"
+        return self.items
 
     def close(self):
         self._consumer.close()
 
 
-def judge(inputs, outcomes, compacted=(), ever=None):
-    """inputs, outcomes: a Watcher's records. compacted: topics whose records may have vanished since they were consumed.
-    ever: {topic: positions} of all that was ever in them."""
+def read_input(msg):
+    return Input((msg.topic(), msg.partition(), msg.offset()), msg.key(), msg.value(), msg.timestamp()[1] / 1000)
+
+
+def duplicated(outcomes):
+    """The pairs that have more than one outcome."""
+    seen = collections.Counter((o.source, o.policy) for o in outcomes)
+    return [pair for pair, n in seen.items() if n > 1]
+
+
+def judge(inputs, outcomes, expect, vanished=()):
+    """expect(value) is {policy: kind} of one input. vanished: inputs that compaction may have taken away after they were
+    consumed; their outcomes are allowed, and not required."""
     result = Verdict(inputs=len(inputs), outcomes=len(outcomes))
-    expected = {f"{t}/{p}/{o}" for t, p, o, _, _ in inputs}
-    seen = collections.Counter()
-    last = {}
-    for _, _, _, key, value in outcomes:
-        source = source_of(value)
-        seen[source] += 1
-        topic, partition, offset = source.rsplit("/", 2)
-        where = topic, partition, key
-        if seen[source] == 1 and last.get(where, -1) > int(offset):
-            result.out_of_order.append(source)
-        last[where] = max(last.get(where, -1), int(offset))
-    result.duplicated = sorted(s for s, n in seen.items() if n > 1)
-    result.lost = sorted(expected - set(seen))
-    for source in set(seen) - expected:
-        topic = source.rsplit("/", 2)[0]
-        if topic not in compacted or source not in (ever or {}).get(topic, ()):
-            result.invented.append(source)
+    required = {(i.source, policy): kind for i in inputs for policy, kind in expect(i.value).items()}
+    allowed = {(i.source, policy): kind for i in vanished for policy, kind in expect(i.value).items()} | required
+    result.pairs = len(required)
+    seen, last, home = set(), {}, {}
+    for o in outcomes:
+        pair = o.source, o.policy
+        if pair not in allowed:
+            result.invented.append(pair)
+        elif allowed[pair] != o.kind:
+            result.wrong_kind.append((pair, o.kind))
+        line = *o.source[:2], o.policy, o.kind, o.key
+        if o.key is not None and pair not in seen and last.get(line, -1) > o.source[2]:
+            result.out_of_order.append(pair)
+        # Order is order within one partition: a key that moves has none.
+        if o.key is not None and home.setdefault((o.where[0], o.key), o.where) != o.where:
+            result.out_of_order.append((pair, home[o.where[0], o.key], o.where))
+        last[line] = max(last.get(line, -1), o.source[2])
+        seen.add(pair)
+    result.duplicated = duplicated(outcomes)
+    result.lost = sorted(required.keys() - seen)
     return result
+
+
+def waits(inputs, outcomes):
+    """Seconds from an input's place in its log to its outcome, sorted."""
+    written = {i.source: i.written_s for i in inputs}
+    return sorted(o.seen_s - written[o.source] for o in outcomes if o.source in written)
