@@ -94,6 +94,11 @@ demo: ## install what is missing, build, and run the demo
 bench: all $(BENCHES) ## build and run the benchmarks
 	@set -e; for b in $(BENCHES); do $$b; done
 
+.PHONY: chaos
+chaos: all support ## break everything for MINUTES=10 on the schedule of SEED=n, with KAFKA=4 or 3.9, and judge what came out
+	@VERDICT_BUILD=$(BUILD) VERDICT_BIN=$(OUT)/verdict PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/chaos/chaos.py \
+	    $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(KAFKA),--kafka $(KAFKA))
+
 .PHONY: fuzz fuzz-short fuzz-run
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ    ?= $(FUZZERS)
