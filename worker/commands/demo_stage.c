@@ -303,7 +303,8 @@ static enum vd_code start_clients(struct vd_stage_set *s, struct vd_err *err)
     enum vd_code rc = vd_kafka_writer_new(&conf, &s->writer, err);
 
     if (rc == VD_OK)
-        rc = vd_kafka_reader_new(&conf, output_topics, COUNT(output_topics), &s->reader, err);
+        rc = vd_kafka_reader_new(&conf, output_topics, COUNT(output_topics), VD_KAFKA_FOLLOW,
+                                 &s->reader, err);
     return rc;
 }
 

@@ -141,7 +141,7 @@ static enum vd_code work(const struct vd_settings *settings, const struct filter
     if (rc == VD_OK)
         rc = vd_kafka_writer_new(&conf, &writer, err);
     if (rc == VD_OK)
-        rc = vd_kafka_reader_new(&conf, topics, 1, &reader, err);
+        rc = vd_kafka_reader_new(&conf, topics, 1, VD_KAFKA_UP_TO_NOW, &reader, err);
     if (rc == VD_OK)
         rc = redrive(reader, writer, f, c, err);
     (void)vd_kafka_reader_free(reader);

@@ -23,6 +23,8 @@ struct vd_kafka_reader {
     rd_kafka_message_t *message;
     struct vd_record record;
     struct vd_header headers[VD_EVENT_MAX_HEADERS];
+    enum vd_kafka_extent extent;
+    rd_kafka_topic_partition_list_t *ends; /* UP_TO_NOW: offset is where each partition stops */
     size_t partitions;
     size_t at_end; /* partitions whose end was seen */
 };
@@ -197,6 +199,36 @@ static enum vd_code add_partitions(struct vd_kafka_reader *r, const char *topic,
     return rc;
 }
 
+/* Where each partition ends now. */
+static enum vd_code take_ends(struct vd_kafka_reader *r,
+                              const rd_kafka_topic_partition_list_t *list, struct vd_err *err)
+{
+    r->ends = rd_kafka_topic_partition_list_copy(list);
+    for (int i = 0; i < r->ends->cnt; i++) {
+        rd_kafka_topic_partition_t *p = &r->ends->elems[i];
+        int64_t low = 0, high = 0;
+        rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
+            r->rk, p->topic, p->partition, &low, &high, METADATA_TIMEOUT_MS);
+
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return remote(err, p->topic, code);
+        p->offset = high;
+    }
+    return VD_OK;
+}
+
+/* UP_TO_NOW: a record behind the end as it was ends its partition. */
+static bool beyond(struct vd_kafka_reader *r)
+{
+    const rd_kafka_topic_partition_t *p;
+
+    if (r->ends == NULL)
+        return false;
+    p = rd_kafka_topic_partition_list_find(r->ends, rd_kafka_topic_name(r->message->rkt),
+                                           r->message->partition);
+    return p == NULL || r->message->offset >= p->offset;
+}
+
 static enum vd_code assign_all(struct vd_kafka_reader *r, const char *const *topics, size_t count,
                                struct vd_err *err)
 {
@@ -206,6 +238,8 @@ static enum vd_code assign_all(struct vd_kafka_reader *r, const char *const *top
 
     for (size_t i = 0; i < count && rc == VD_OK; i++)
         rc = add_partitions(r, topics[i], list, err);
+    if (rc == VD_OK && r->extent == VD_KAFKA_UP_TO_NOW)
+        rc = take_ends(r, list, err);
     if (rc == VD_OK && (code = rd_kafka_assign(r->rk, list)) != RD_KAFKA_RESP_ERR_NO_ERROR)
         rc = remote(err, "assign", code);
     rd_kafka_topic_partition_list_destroy(list);
@@ -213,8 +247,8 @@ static enum vd_code assign_all(struct vd_kafka_reader *r, const char *const *top
 }
 
 enum vd_code vd_kafka_reader_new(const struct vd_kafka_conf *conf, const char *const *topics,
-                                 size_t topic_count, struct vd_kafka_reader **ret_reader,
-                                 struct vd_err *err)
+                                 size_t topic_count, enum vd_kafka_extent extent,
+                                 struct vd_kafka_reader **ret_reader, struct vd_err *err)
 {
     struct vd_kafka_conf plain = *conf;
     struct vd_kafka_reader *r = vd_alloc(sizeof(*r));
@@ -224,6 +258,7 @@ enum vd_code vd_kafka_reader_new(const struct vd_kafka_conf *conf, const char *c
 
     if (r == NULL)
         return vd_err_nomem(err, "reader");
+    r->extent = extent;
     plain.instance_id = NULL; /* never a member of the worker's group */
     rc = vd_properties_consumer(&plain, &rk_conf, err);
     if (rc == VD_OK)
@@ -298,6 +333,11 @@ enum vd_code vd_kafka_reader_next(struct vd_kafka_reader *r, uint32_t timeout_ms
         r->message = rd_kafka_consumer_poll(r->rk, left > 0 ? (int)left : 0);
         if (r->message == NULL)
             return VD_OK;
+        if (r->message->err == RD_KAFKA_RESP_ERR_NO_ERROR && beyond(r)) {
+            if (left <= 0)
+                return VD_OK;
+            continue; /* written after we began: not ours */
+        }
         if (r->message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
             r->at_end = 0; /* something came after an end: count the ends again */
             fill_record(r);
@@ -325,6 +365,8 @@ void *vd_kafka_reader_free(struct vd_kafka_reader *r)
         return NULL;
     if (r->message != NULL)
         rd_kafka_message_destroy(r->message);
+    if (r->ends != NULL)
+        rd_kafka_topic_partition_list_destroy(r->ends);
     if (r->rk != NULL) {
         (void)rd_kafka_consumer_close(r->rk);
         rd_kafka_destroy(r->rk);

@@ -30,14 +30,18 @@ void *vd_kafka_writer_free(struct vd_kafka_writer *writer);
 
 struct vd_kafka_reader;
 
+/* How far a reader goes: on and on, or up to what was there when it was made. Whoever writes into what it reads takes the second. */
+enum vd_kafka_extent { VD_KAFKA_FOLLOW, VD_KAFKA_UP_TO_NOW };
+
 enum vd_code vd_kafka_reader_new(const struct vd_kafka_conf *conf, const char *const *topics,
-                                 size_t topic_count, struct vd_kafka_reader **ret_reader,
+                                 size_t topic_count, enum vd_kafka_extent extent,
+                                 struct vd_kafka_reader **ret_reader,
                                  struct vd_err *err) VD_MUST_CHECK;
 /* The next record, borrowed until the next call; *ret_record NULL: none within timeout_ms. */
 enum vd_code vd_kafka_reader_next(struct vd_kafka_reader *reader, uint32_t timeout_ms,
                                   const struct vd_record **ret_record,
                                   struct vd_err *err) VD_MUST_CHECK;
-/* Was the end of every partition seen, with nothing after it? */
+/* Was the end of every partition seen (VD_KAFKA_UP_TO_NOW: the end as it was), with nothing after it? */
 bool vd_kafka_reader_at_end(const struct vd_kafka_reader *reader);
 void *vd_kafka_reader_free(struct vd_kafka_reader *reader);
 

@@ -19,7 +19,8 @@
 
 #define CONTEXT_GRACE_MS                                                                           \
     250 /* a job past its deadline still reads its context: the fallback is judged by it */
-#define REDIS_RETRY_MS 200
+#define REDIS_RETRY_MS    200
+#define DEADLINE_SLACK_MS 20 /* the router and our timer wait for the same moment */
 
 enum state { NEW, MATCHED, WAITING, CONTEXT, REASON, SETTLED };
 
@@ -352,6 +353,11 @@ static void stop_reasoning(struct vd_job *job, enum vd_stop stop)
         settle_outcome(job);
 }
 
+static int64_t deadline_mono_ms(const struct vd_job *job)
+{
+    return job->rec->fetched_mono_ms + job->policy->budget.deadline_ms;
+}
+
 static void on_answer(void *arg, const struct vd_ask_result *result)
 {
     struct vd_job *job = arg;
@@ -364,18 +370,16 @@ static void on_answer(void *arg, const struct vd_ask_result *result)
     if (job->state != REASON)
         return; /* the deadline decided first */
     if (result->stopped) {
-        stop_reasoning(job, result->stop);
+        /* The router gives up at the same deadline, maybe a turn earlier than our timer. */
+        bool late = vd_mono_ms() + DEADLINE_SLACK_MS >= deadline_mono_ms(job);
+
+        stop_reasoning(job, late ? VD_STOP_DEADLINE : result->stop);
         return;
     }
     if (vd_reason_answer(job->reason, &result->answer, &err) != VD_OK)
         failed(job, &err);
     else
         advance(job);
-}
-
-static int64_t deadline_mono_ms(const struct vd_job *job)
-{
-    return job->rec->fetched_mono_ms + job->policy->budget.deadline_ms;
 }
 
 /* Ask, or settle. */
