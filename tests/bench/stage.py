@@ -10,10 +10,10 @@ import os
 import pathlib
 import resource
 import subprocess
+import sys
 import time
-import urllib.request
 
-from support import broker, libconfig, model, paths, redis_server, worker
+from support import broker, model, paths, redis_server, worker
 from support.processes import Process
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -106,7 +106,7 @@ class VerdictUnderLoad:
 
     audits = True
 
-    def __init__(self, stage, in_flight, policies="model"):
+    def __init__(self, stage, in_flight, policies="model", model_url=None):
         self.prefix, self.topic, self.out, self.audit = stage.fresh_names()
         # Policies name their topic: a copy for this run's.
         folder = stage.directory / self.prefix / "billing"
@@ -116,11 +116,8 @@ class VerdictUnderLoad:
         names = {name: f"{self.prefix}.decisions.{topic}" for name, topic in
                  [("review", "review"), ("shadow", "shadow"), ("audit", "audit"), ("dead_letter", "dead-letter")]}
         conf = worker.settings(
-            stage.broker.bootstrap, stage.redis.address, stage.model.url,
-            [{"name": self.topic, "format": "json", "id": "body.id", "type": "body.type"}],
-            policies=folder.parent, group=f"bench-{self.prefix}",
-            policies_=None)
-        del conf["policies_"]
+            stage.broker.bootstrap, stage.redis.address, model_url or stage.model.url,
+            [{"name": self.topic, "format": "json"}], policies=folder.parent, group=f"bench-{self.prefix}")
         conf["policies"]["schemas"] = str(paths.SCHEMAS)
         conf["output"] = {"prefix": f"{self.prefix}.decisions", **names}
         conf["models"]["main"]["max_concurrency"] = in_flight
@@ -130,20 +127,55 @@ class VerdictUnderLoad:
     def start(self):
         self._worker.start()
 
+    def start_at_once(self):
+        """Without waiting until it is ready."""
+        self._worker.start(ready=False)
+
     def stop(self):
-        self._worker.stop()
+        code = self._worker.stop()
+        if code != 0:
+            raise Wrong(f"the worker ended with {code}\n{self._worker.process.log_tail()}")
 
     def kill(self):
         self._worker.kill()
+
+    def log(self):
+        return self._worker.log()
 
     @property
     def pid(self):
         return self._worker.process.pid
 
 
+class ComparisonUnderLoad:
+    """comparison.py: the same job in plain Python, at-least-once."""
+
+    audits = True
+
+    def __init__(self, stage, in_flight, request_file):
+        self.prefix, self.topic, self.out, self.audit = stage.fresh_names()
+        self._process = Process(f"comparison-{self.prefix}", stage.directory / f"comparison-{self.prefix}.log")
+        self._argv = [sys.executable, HERE / "comparison.py", stage.broker.bootstrap, f"bench-{self.prefix}", self.topic,
+                      self.out, self.audit, stage.redis.port, stage.model.url, in_flight, request_file]
+
+    def start(self):
+        self._process.start(self._argv)
+
+    def stop(self):
+        if not self._process.running():
+            raise Wrong(f"the comparison worker ended by itself\n{self._process.log_tail()}")
+        self._process.kill()  # at-least-once: it may be killed at any time
+
+    def kill(self):
+        self._process.kill()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+
 def measure(stage, program, count, latency_ms, paced=None):
     """One run of a program. paced: (events, rate) for the second half, or None."""
-    pid = None
     audit = program.audit if program.audits else "-"
     stage.latency(latency_ms)
     load("produce", stage.broker.bootstrap, program.topic, 0, count)
@@ -151,14 +183,14 @@ def measure(stage, program, count, latency_ms, paced=None):
         program.start()
         pid = program.pid
         # What it took to become ready is not what a decision takes.
-        before = time.monotonic(), cpu_seconds(pid)
+        before = cpu_seconds(pid)
         report = load("collect", stage.broker.bootstrap, program.out, audit, 0, count, 120)
         after = cpu_seconds(pid)
-        took_s = report["first_to_last_s"] + latency_ms / 1000
+        took_s = max(report["first_to_last_s"] + latency_ms / 1000, 0.001)
         result = {
             "decisions": count,
             "decisions_per_s": round(count / took_s, 1),
-            "cpu_us_per_decision": round((after - before[1]) / count * 1e6, 1),
+            "cpu_us_per_decision": round((after - before) / count * 1e6, 1),
             "peak_rss_mib": round(memory_mib(pid, "VmHWM"), 1),
         }
         if paced is not None:

@@ -1,0 +1,196 @@
+"""The comparison: the same job as a plain asyncio worker, at-least-once. Run by run.py, as
+
+    comparison.py BROKERS GROUP IN OUT AUDIT REDIS_PORT MODEL_URL IN_FLIGHT REQUEST_FILE
+
+What a good backend programmer writes in an afternoon with confluent-kafka, aiohttp and redis: events of one key one after the
+other, many at once, offsets stored when everything before them is delivered. It does what the worker does for an event (check,
+read context, ask, judge, repair never needed here, decision and audit records with hashes), in the cheapest way Python offers:
+its checks are plain conditions, which no schema library beats, and it has no redaction, dead letters, budgets or metrics.
+
+REQUEST_FILE is a request that the worker sent: its system message and schema are sent here too, so that both ask alike.
+"""
+
+import asyncio
+import collections
+import hashlib
+import json
+import sys
+import time
+
+import aiohttp
+import confluent_kafka
+import redis.asyncio
+
+DECIMAL = {"months_active": int, "has_backup_method": lambda text: text == "true"}
+
+
+class Progress:
+    """Offsets of a partition that are done; the next to store is the lowest that is not."""
+
+    def __init__(self):
+        self.open = collections.OrderedDict()
+
+    def begin(self, offset):
+        self.open[offset] = False
+
+    def done(self, offset):
+        """The offset to store, or None."""
+        self.open[offset] = True
+        upto = None
+        while self.open and next(iter(self.open.values())):
+            upto = self.open.popitem(last=False)[0] + 1
+        return upto
+
+
+class Worker:
+    def __init__(self, brokers, group, topic, out, audit, redis_port, url, in_flight, request):
+        self.topic, self.out, self.audit = topic, out, audit
+        self.url = url + "/chat/completions"
+        self.request = request
+        self.in_flight = in_flight
+        self.running = 0
+        self.progress = collections.defaultdict(Progress)
+        self.last_of_key = {}
+        self.consumer = confluent_kafka.Consumer({
+            "bootstrap.servers": brokers, "group.id": group, "auto.offset.reset": "earliest",
+            "enable.auto.commit": True, "auto.commit.interval.ms": 1000, "enable.auto.offset.store": False})
+        self.producer = confluent_kafka.Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 5})
+        self.redis = redis.asyncio.Redis(connection_pool=redis.asyncio.BlockingConnectionPool(
+            host="127.0.0.1", port=redis_port, decode_responses=True, max_connections=16, timeout=60))
+        self.session = None
+
+    async def run(self):
+        loop = asyncio.get_running_loop()
+        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=self.in_flight),
+                                             timeout=aiohttp.ClientTimeout(total=120))
+        self.consumer.subscribe([self.topic])
+        asyncio.create_task(self.poll_producer())
+        while True:
+            room = self.in_flight - self.running
+            if room <= 0:
+                await asyncio.sleep(0.002)
+                continue
+            for message in await loop.run_in_executor(None, self.consumer.consume, min(room, 500), 0.05):
+                if message.error():
+                    continue
+                self.running += 1
+                self.progress[message.partition()].begin(message.offset())
+                key = message.key()
+                before = self.last_of_key.get(key)
+                task = asyncio.create_task(self.handle(message, before))
+                self.last_of_key[key] = task
+
+    async def poll_producer(self):
+        while True:
+            self.producer.poll(0)
+            await asyncio.sleep(0.005)
+
+    async def handle(self, message, before):
+        if before is not None:
+            await asyncio.wait([before])
+        event = json.loads(message.value())
+        invoice = self.check(event)
+        context = await self.read_context(invoice["subscription"])
+        user = self.prompt(invoice, context)
+        answer = await self.ask(user)
+        content = answer["choices"][0]["message"]["content"]
+        proposal = json.loads(content)
+        rules = self.judge(invoice, context, proposal)
+        self.publish(message, event, invoice, context, user, content, proposal, rules, answer)
+        key = message.key()
+        if self.last_of_key.get(key) is asyncio.current_task():
+            del self.last_of_key[key]
+        self.running -= 1
+
+    @staticmethod
+    def check(event):
+        invoice = event["data"]["object"]
+        good = (event["type"] == "invoice.payment_failed" and isinstance(event["id"], str) and event["id"]
+                and isinstance(invoice["id"], str) and invoice["id"]
+                and isinstance(invoice["customer"], str) and invoice["customer"]
+                and isinstance(invoice["amount_due"], int) and invoice["amount_due"] >= 0
+                and isinstance(invoice["currency"], str) and len(invoice["currency"]) == 3
+                and isinstance(invoice["attempt_count"], int) and invoice["attempt_count"] >= 0)
+        if not good:
+            raise ValueError("not an event of this policy")
+        return invoice
+
+    async def read_context(self, subscription):
+        sub = await self.redis.hgetall(f"sub:{subscription}")
+        return {name: DECIMAL.get(name, str)(value) for name, value in sub.items()}
+
+    @staticmethod
+    def prompt(invoice, context):
+        shown = {name: invoice[name] for name in
+                 ("amount_due", "currency", "attempt_count", "next_payment_attempt", "billing_reason")}
+        return (f"Facts from our own systems:\n{json.dumps({'sub': context})}\n\nData from outside:\n"
+                f"{json.dumps({'event': {'data': {'object': shown}}})}\n")
+
+    async def ask(self, user):
+        body = {**self.request, "messages": [self.request["messages"][0], {"role": "user", "content": user}]}
+        async with self.session.post(self.url, json=body) as response:
+            response.raise_for_status()
+            return await response.json()
+
+    @staticmethod
+    def judge(invoice, context, proposal):
+        params = proposal["params"].get("retry", proposal["params"])
+        rules = {
+            "ceiling": invoice["attempt_count"] < 4,
+            "live": context["last_decline"] not in ("lost_card", "stolen_card", "pickup_card"),
+            "backup": params["method"] != "backup" or context["has_backup_method"],
+            "after_hours": isinstance(params["after_hours"], int) and 1 <= params["after_hours"] <= 168,
+            "method": params["method"] in ("same", "backup"),
+        }
+        if proposal["action"] != "retry" or not all(rules.values()):
+            raise ValueError(f"refused: {rules}")
+        return rules
+
+    def publish(self, message, event, invoice, context, user, content, proposal, rules, answer):
+        params = proposal["params"].get("retry", proposal["params"])
+        now_ms = int(time.time() * 1000)
+        event_hash = hashlib.sha256(message.value()).hexdigest()
+        decision_id = hashlib.sha256(f"{message.topic()}|{message.partition()}|{message.offset()}|{event_hash}".encode()).hexdigest()
+        decision = {
+            "decision_id": decision_id, "time_ms": now_ms, "policy_id": "billing.failed_payment", "policy_version": 1,
+            "status": "decided", "decided_by": "model", "action": proposal["action"], "key": invoice["customer"],
+            "confidence": proposal["confidence"], "rationale": proposal["rationale"], "params": params,
+            "event": {"id": event["id"], "type": event["type"], "topic": message.topic(), "partition": message.partition(),
+                      "offset": message.offset()},
+            "evidence": proposal["evidence"],
+            "rules": [{"id": name, "verdict": "pass" if good else "fail"} for name, good in rules.items()],
+            "usage": {"input_tokens": answer["usage"]["prompt_tokens"], "output_tokens": answer["usage"]["completion_tokens"]},
+        }
+        value = json.dumps(decision, separators=(",", ":")).encode()
+        reasoning = json.dumps({"system": self.request["messages"][0]["content"], "user": user, "answer": content})
+        shown = json.dumps(context)
+        audit = {"decision": decision, "reasoning": json.loads(reasoning), "context": context, "event_sha256": event_hash,
+                 "parts": [hashlib.sha256(part).hexdigest() for part in (value, reasoning.encode(), shown.encode())]}
+        headers = [("ce_specversion", b"1.0"), ("ce_id", decision_id.encode()), ("ce_type", b"verdict.decision.v1"),
+                   ("content-type", b"application/json")]
+        left = 2
+
+        def delivered(error, _):
+            nonlocal left
+            if error is not None:
+                raise SystemExit(f"not delivered: {error}")
+            left -= 1
+            if left == 0:
+                upto = self.progress[message.partition()].done(message.offset())
+                if upto is not None:
+                    self.consumer.store_offsets(offsets=[
+                        confluent_kafka.TopicPartition(message.topic(), message.partition(), upto)])
+
+        self.producer.produce(self.out, value, message.key(), headers=headers, on_delivery=delivered)
+        self.producer.produce(self.audit, json.dumps(audit, separators=(",", ":")).encode(), message.key(), headers=headers,
+                              on_delivery=delivered)
+
+
+async def main(brokers, group, topic, out, audit, redis_port, url, in_flight, request_file):
+    with open(request_file, encoding="utf-8") as file:
+        request = json.load(file)
+    await Worker(brokers, group, topic, out, audit, int(redis_port), url, int(in_flight), request).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

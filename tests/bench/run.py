@@ -1,0 +1,258 @@
+#!/usr/bin/python3
+"""What a decision costs: the parts alone, the worker, and a plain Python worker, on this machine, in one go.
+
+  tests/bench/run.py [--quick] [--only parts,worker,comparison,backlog,start] [--repeat N]
+
+Prints tables and writes build/bench/results.json. Numbers of different runs differ by the machine's mood; ratios are between
+numbers of one run. --quick takes a third of the cells; --repeat runs everything N times and reports medians.
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import stage as bench  # noqa: E402
+from support import model, paths, reader  # noqa: E402
+
+IN_FLIGHT = [100, 1000, 5000]
+LATENCY_MS = [0, 200, 2000]
+QUICK = [(0, 1000), (200, 1000)]
+COMPARED = [(200, 100), (200, 1000), (200, 5000), (2000, 1000)]
+BACKLOG = 200_000
+TARGETS = [
+    # what, measured (from the results), bound, is it met
+    ("CPU per decision / sum of parts, 1,000 in flight", lambda r: r["worker"]["200/1000"]["ratio_to_parts"], "<= 1.3", lambda v: v <= 1.3),
+    ("CPU per decision at 5,000 / at 100 in flight", lambda r: r["growth"], "<= 1.3", lambda v: v <= 1.3),
+    ("RSS with 5,000 in flight, MiB", lambda r: r["worker"]["2000/5000"]["peak_rss_mib"], "<= 200", lambda v: v <= 200),
+    ("RSS idle, MiB", lambda r: r["start"]["idle_rss_mib"], "< 30", lambda v: v < 30),
+    ("added p50 ms, 2 s and 1,000 in flight", lambda r: r["worker"]["2000/1000"]["added_p50_ms"], "<= 100", lambda v: v <= 100),
+    ("added p99 ms, 2 s and 1,000 in flight", lambda r: r["worker"]["2000/1000"]["added_p99_ms"], "<= 300", lambda v: v <= 300),
+    ("CPU of the comparison worker / CPU of this one", lambda r: r["comparison"]["200/1000"]["ratio_to_worker"], ">= 8", lambda v: v >= 8),
+    ("backlog by shortcut, events a second", lambda r: r["backlog"]["worker_per_s"], ">= 10000", lambda v: v >= 10000),
+    ("backlog / bare loop", lambda r: r["backlog"]["ratio_to_loop"], ">= 0.6", lambda v: v >= 0.6),
+    ("start to first decision without group join, ms", lambda r: r["start"]["first_decision_ms"], "< 300", lambda v: v < 300),
+]
+
+
+def say(text):
+    print(text, flush=True)
+
+
+# --- payloads ------------------------------------------------------------------------------------------------------
+
+def take_payloads(stage, folder):
+    """One event through the worker: what each party really sends, for the parts and for the comparison worker."""
+    folder.mkdir()
+    answers = []
+
+    def forward(request):
+        answers.append(stage.model.ask(request))
+        return answers[-1]
+
+    stage.latency(0)
+    with model.ScriptedModel(forward) as between:
+        program = bench.VerdictUnderLoad(stage, 10, model_url=between.url)
+        bench.measure(stage, program, 1, 0)
+        (folder / "request.json").write_text(compact(between.requests[-1].body))
+        (folder / "response.json").write_text(compact(answers[-1]))
+    take_records(stage, program, folder, {"event": program.topic, "decision": program.out, "audit": program.audit})
+
+
+def take_records(stage, program, folder, topics):
+    for name, topic in topics.items():
+        with reader.Reader(stage.broker.bootstrap, [topic]) as records:
+            value = records.count(1, 20)[0].value
+        (folder / f"{name}.json").write_bytes(value)
+
+
+def compact(value):
+    return json.dumps(value, separators=(",", ":"))
+
+
+# --- what is measured ----------------------------------------------------------------------------------------------
+
+def bare_loop(stage, count, folder, batch):
+    prefix, topic, out, audit = stage.fresh_names()
+    bench.load("produce", stage.broker.bootstrap, topic, 0, count)
+    run = subprocess.run([bench.bench_binary("loop"), stage.broker.bootstrap, f"loop-{prefix}", topic, out, audit, str(count),
+                          str(batch), folder / "decision.json", folder / "audit.json"],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(run.stdout)
+
+
+def parts(stage, payloads, quick):
+    """CPU us of each part, by in flight."""
+    kafka = bare_loop(stage, 20000, payloads, 1000)["cpu_us_per_event"]
+    stage.latency(200)
+    found = {}
+    for in_flight in [1000] if quick else IN_FLIGHT:
+        run = subprocess.run(
+            [bench.bench_binary("parts"), payloads, bench.HERE / "policies/model/billing/failed_payment.cfg", paths.SCHEMAS,
+             str(stage.redis.port), stage.model.url + "/chat/completions", str(in_flight), str(max(1500, 4 * in_flight))],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+        row = {"kafka": kafka, **json.loads(run.stdout)}
+        row["sum"] = round(sum(row.values()), 1)
+        found[str(in_flight)] = row
+        say(f"  {in_flight:>6} in flight: " + ", ".join(f"{name} {us:.1f}" for name, us in row.items()))
+    return found
+
+
+def events_for(latency_ms, in_flight, share=1.0):
+    """Enough for some seconds: four waves of what is in flight, and no more than the machine does in them."""
+    ideal = in_flight / (latency_ms / 1000) if latency_ms else 1e9
+    return int(max(4 * in_flight if latency_ms else 8000, min(ideal, 2500) * 4) * share)
+
+
+def pace(latency_ms, in_flight, seconds):
+    """For the added time: nine tenths of what can be in flight, and six tenths of what the machine showed it can do."""
+    def choose(measured):
+        rate = min(0.9 * in_flight / (latency_ms / 1000) if latency_ms else 1e9, 0.6 * measured)
+        return max(50, int(rate * seconds)), rate
+    return choose
+
+
+def worker_cell(stage, latency_ms, in_flight, quick):
+    return bench.measure(stage, bench.VerdictUnderLoad(stage, in_flight), events_for(latency_ms, in_flight), latency_ms,
+                         pace(latency_ms, in_flight, 2 if quick else 4))
+
+
+def comparison_cell(stage, payloads, latency_ms, in_flight):
+    program = bench.ComparisonUnderLoad(stage, in_flight, payloads / "request.json")
+    return bench.measure(stage, program, max(1000, min(3000, 3 * in_flight)), latency_ms)
+
+
+def backlog(stage, folder, count):
+    program = bench.VerdictUnderLoad(stage, 5000, policies="shortcut")
+    run = bench.measure(stage, program, count, 0)
+    folder.mkdir()
+    take_records(stage, program, folder, {"decision": program.out, "audit": program.audit})
+    loop = bare_loop(stage, count, folder, 5000)  # as many as the worker puts into one
+    return {"events": count, "worker_per_s": run["decisions_per_s"], "worker_cpu_us": run["cpu_us_per_decision"],
+            "peak_rss_mib": run["peak_rss_mib"], "loop_per_s": loop["events_per_s"], "loop_cpu_us": loop["cpu_us_per_event"],
+            "ratio_to_loop": round(run["decisions_per_s"] / loop["events_per_s"], 2)}
+
+
+def log_time(log, words):
+    """Wall clock of the first line with these words, in seconds."""
+    line = next(line for line in log.splitlines() if words in line)
+    return time.mktime(time.strptime(line[:19], "%Y-%m-%dT%H:%M:%S")) + float(line[19:23])
+
+
+def start_once(stage):
+    stage.latency(0)
+    program = bench.VerdictUnderLoad(stage, 1000)
+    bench.load("produce", stage.broker.bootstrap, program.topic, 0, 1)
+    try:
+        begun = time.monotonic()
+        program.start_at_once()
+        first = bench.load("collect", stage.broker.bootstrap, program.out, program.audit, 0, 1, 30)["first_mono_us"] / 1e6
+        time.sleep(1)
+        idle = bench.memory_mib(program.pid, "VmRSS")
+        log = program.log()
+        join = log_time(log, "kafka.assigned") - log_time(log, "phase=joining")
+        program.stop()
+    finally:
+        program.kill()
+    return {"first_decision_ms": round((first - begun - join) * 1000), "group_join_ms": round(join * 1000),
+            "idle_rss_mib": round(idle, 1)}
+
+
+def start(stage):
+    start_once(stage)  # warms the machine's caches
+    return medians([start_once(stage) for _ in range(3)])
+
+
+# --- one round, and its report ---------------------------------------------------------------------------------------
+
+def one_round(stage, number, only, quick):
+    folder = stage.directory / f"payloads-{number}"
+    take_payloads(stage, folder)
+    results = {}
+    if "parts" in only:
+        say("the parts alone, CPU us")
+        results["parts"] = parts(stage, folder, quick)
+    if "worker" in only:
+        say("the worker, exactly once")
+        results["worker"] = {}
+        for latency_ms, in_flight in QUICK if quick else [(ms, n) for ms in LATENCY_MS for n in IN_FLIGHT]:
+            row = worker_cell(stage, latency_ms, in_flight, quick)
+            of = results.get("parts", {}).get(str(in_flight))
+            if of:
+                row["ratio_to_parts"] = round(row["cpu_us_per_decision"] / of["sum"], 2)
+            results["worker"][f"{latency_ms}/{in_flight}"] = row
+            say(f"  {latency_ms:>5} ms, {in_flight:>5} in flight: {row}")
+        cells = results["worker"]
+        if "200/5000" in cells and "200/100" in cells:
+            results["growth"] = round(cells["200/5000"]["cpu_us_per_decision"] / cells["200/100"]["cpu_us_per_decision"], 2)
+    if "comparison" in only:
+        say("the comparison worker in Python, at-least-once")
+        results["comparison"] = {}
+        for latency_ms, in_flight in [(200, 1000)] if quick else COMPARED:
+            row = comparison_cell(stage, folder, latency_ms, in_flight)
+            of = results.get("worker", {}).get(f"{latency_ms}/{in_flight}")
+            if of:
+                row["ratio_to_worker"] = round(row["cpu_us_per_decision"] / of["cpu_us_per_decision"], 1)
+            results["comparison"][f"{latency_ms}/{in_flight}"] = row
+            say(f"  {latency_ms:>5} ms, {in_flight:>5} in flight: {row}")
+    if "backlog" in only:
+        results["backlog"] = backlog(stage, stage.directory / f"shortcut-{number}", BACKLOG // 10 if quick else BACKLOG)
+        say(f"a backlog decided by a shortcut: {results['backlog']}")
+    if "start" in only:
+        results["start"] = start(stage)
+        say(f"start: {results['start']}")
+    return results
+
+
+def medians(rounds):
+    """Of equal trees: the same tree with the median of each number."""
+    if isinstance(rounds[0], dict):
+        return {name: medians([r[name] for r in rounds]) for name in rounds[0]}
+    return round(statistics.median(rounds), 2)
+
+
+def table(results):
+    columns = [("decisions/s", "decisions_per_s"), ("CPU us", "cpu_us_per_decision"), ("x parts", "ratio_to_parts"),
+               ("RSS MiB", "peak_rss_mib"), ("paced/s", "paced_per_s"), ("+p50 ms", "added_p50_ms"),
+               ("+p99 ms", "added_p99_ms"), ("+p99.9", "added_p999_ms")]
+    say(f"\n{'':12}{'model ms':>9}{'in flight':>10}" + "".join(f"{title:>12}" for title, _ in columns))
+    for kind in ("worker", "comparison"):
+        for cell, row in results.get(kind, {}).items():
+            latency_ms, in_flight = cell.split("/")
+            say(f"{kind:12}{latency_ms:>9}{in_flight:>10}" + "".join(f"{row.get(name, ''):>12}" for _, name in columns)
+                + (f"   {row['ratio_to_worker']} times the worker's CPU" if "ratio_to_worker" in row else ""))
+    say("")
+    for what, value, bound, met in TARGETS:
+        try:
+            v = value(results)
+        except KeyError:
+            continue
+        say(f"  {'met   ' if met(v) else 'MISSED'} {what}: {v} ({bound})")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", default="parts,worker,comparison,backlog,start")
+    parser.add_argument("--repeat", type=int, default=1)
+    args = parser.parse_args()
+    out = paths.BUILD / "bench"
+    shutil.rmtree(out / "run", ignore_errors=True)
+    (out / "run").mkdir(parents=True)
+    begun = time.monotonic()
+    with bench.Stage(out / "run") as stage:
+        rounds = [one_round(stage, n, args.only.split(","), args.quick) for n in range(args.repeat)]
+    results = {**medians(rounds), "rounds": args.repeat}
+    table(results)
+    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    say(f"\n{out / 'results.json'}; {time.monotonic() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
