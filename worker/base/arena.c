@@ -7,8 +7,10 @@
 
 #include "base/alloc.h"
 
-#define BLOCK_BYTES 8192 /* a typical job fits in two */
-#define ALIGN       alignof(max_align_t)
+/* Thousands of arenas wait for models at once, and most hold little: blocks begin small and double. */
+#define FIRST_BLOCK_BYTES 960
+#define BLOCK_BYTES       8192
+#define ALIGN             alignof(max_align_t)
 
 struct vd_arena_block {
     struct vd_arena_block *older;
@@ -53,8 +55,13 @@ void vd_arena_reset(struct vd_arena *a)
 
 static struct vd_arena_block *push_block(struct vd_arena *a, size_t size)
 {
-    size_t room = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+    size_t room = a->head == NULL ? FIRST_BLOCK_BYTES : 2 * a->head->size;
     struct vd_arena_block *block;
+
+    if (room > BLOCK_BYTES)
+        room = BLOCK_BYTES;
+    if (room < size)
+        room = size;
 
     /* Not vd_alloc(): zeroing happens per allocation, so that a rewound block is clean too. */
     block = vd_realloc(NULL, sizeof(*block) + room);
