@@ -67,6 +67,11 @@ bool vd_json_put(cJSON *object, const char *key, cJSON *take_item)
     return false;
 }
 
+bool vd_json_put_borrowed(cJSON *object, const char *key, const cJSON *item)
+{
+    return object != NULL && cJSON_AddItemReferenceToObject(object, key, (cJSON *)item);
+}
+
 bool vd_json_append(cJSON *array, cJSON *take_item)
 {
     if (take_item != NULL && array != NULL && cJSON_AddItemToArray(array, take_item))

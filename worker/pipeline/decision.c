@@ -8,7 +8,8 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
-#define TYPICAL_BYTES 2560 /* of a decision: rationale and rules decide how long it is */
+#define TYPICAL_BYTES     2560 /* of a decision: rationale and rules decide how long it is */
+#define AUDIT_FRAME_BYTES 1536 /* around the parts of an audit record */
 
 /* -- a JSON object, member by member --------------------------------------------------------------------------------- */
 
@@ -249,7 +250,8 @@ struct vd_output *vd_decision_output(const struct vd_decision *d,
 /* One part of the audit record: its JSON text, and whether it was replaced by its hash. */
 struct part {
     const char *name;
-    struct vd_buf json;
+    struct vd_span json; /* the caller's, or in memory */
+    struct vd_buf memory;
     struct vd_sha256 digest;
     bool omitted;
 };
@@ -275,17 +277,20 @@ static void write_audit(const struct vd_decision *d, const struct vd_audit_parts
     struct vd_hasher *h = vd_hasher_new();
     struct vd_sha256 digest;
     char hex[VD_SHA256_HEX_SIZE];
+    size_t bytes = 0;
 
     if (h == NULL) {
         out->failed = VD_E_NOMEM;
         return;
     }
     for (size_t i = 0; i < PART_COUNT; i++) {
+        bytes += list[i].omitted ? 0 : list[i].json.len;
         vd_hasher_part(h, vd_span_of(list[i].name));
         vd_hasher_part(h, (struct vd_span){(const char *)list[i].digest.bytes, VD_SHA256_BYTES});
     }
     digest = vd_hasher_finish(h);
     vd_sha256_hex(&digest, hex);
+    (void)vd_buf_reserve(out, AUDIT_FRAME_BYTES + bytes);
     (void)vd_buf_add_char(out, '{');
     word(out, "decision_id", d->id);
     integer(out, "time_ms", d->now_ms);
@@ -300,7 +305,7 @@ static void write_audit(const struct vd_decision *d, const struct vd_audit_parts
         if (list[i].omitted || list[i].json.len == 0)
             (void)vd_buf_add_c(out, "null");
         else
-            (void)vd_buf_add(out, vd_buf_span(&list[i].json));
+            (void)vd_buf_add(out, list[i].json);
     }
     name(out, "parts");
     (void)vd_buf_add_char(out, '[');
@@ -328,6 +333,14 @@ static bool omit_largest(struct part *list)
     return largest != NULL;
 }
 
+static enum vd_code write_part(struct part *part, const cJSON *tree)
+{
+    enum vd_code rc = tree == NULL ? VD_OK : vd_json_write(&part->memory, tree);
+
+    part->json = vd_buf_span(&part->memory);
+    return rc;
+}
+
 static enum vd_code fill_parts(const struct vd_audit_parts *parts, struct vd_span decision_json,
                                struct part *list)
 {
@@ -336,15 +349,14 @@ static enum vd_code fill_parts(const struct vd_audit_parts *parts, struct vd_spa
 
     for (size_t i = 0; i < PART_COUNT; i++) {
         list[i] = (struct part){.name = names[i]};
-        vd_buf_init(&list[i].json, VD_AUDIT_MAX_BYTES);
+        vd_buf_init(&list[i].memory, VD_AUDIT_MAX_BYTES);
     }
-    rc = vd_buf_add(&list[PART_DECISION].json, decision_json);
-    if (rc == VD_OK && parts->reasoning != NULL)
-        rc = vd_json_write(&list[PART_REASONING].json, parts->reasoning);
-    if (rc == VD_OK && parts->context != NULL)
-        rc = vd_json_write(&list[PART_CONTEXT].json, parts->context);
+    list[PART_DECISION].json = decision_json;
+    rc = write_part(&list[PART_REASONING], parts->reasoning);
+    if (rc == VD_OK)
+        rc = write_part(&list[PART_CONTEXT], parts->context);
     for (size_t i = 0; i < PART_COUNT; i++)
-        list[i].digest = vd_sha256(vd_buf_span(&list[i].json));
+        list[i].digest = vd_sha256(list[i].json);
     return rc;
 }
 
@@ -374,7 +386,7 @@ struct vd_output *vd_audit_output(const struct vd_decision *d, const struct vd_a
             break;
     }
     for (size_t i = 0; i < PART_COUNT; i++)
-        vd_buf_free(&list[i].json);
+        vd_buf_free(&list[i].memory);
     vd_buf_free(&json);
     return out;
 }

@@ -222,17 +222,21 @@ static void count_outcome(const struct vd_job *job, const struct vd_outcome *o, 
         vd_metric_add(m, VD_M_REPAIRS, job->policy->id, "", (uint64_t)o->usage.repairs);
 }
 
-/* Context values by name, redacted for the audit; NULL when memory is out. */
+/* Context values by name, redacted for the audit (borrowed where nothing is); NULL when memory is out. */
 static cJSON *context_for_audit(struct vd_job *job, struct vd_err *err)
 {
+    bool redacts = vd_redacts(job->policy, VD_REDACT_AUDIT);
     cJSON *document = cJSON_CreateObject();
     size_t changed;
 
     for (size_t i = 0; i < job->policy->context_count && document != NULL; i++) {
-        cJSON *copy =
-            job->contexts[i] == NULL ? cJSON_CreateNull() : vd_json_copy(job->contexts[i]);
+        const char *name = job->policy->contexts[i].name;
+        const cJSON *value = job->contexts[i];
+        bool ok = value == NULL ? vd_json_put(document, name, cJSON_CreateNull())
+                  : redacts     ? vd_json_put(document, name, vd_json_copy(value))
+                                : vd_json_put_borrowed(document, name, value);
 
-        if (!vd_json_put(document, job->policy->contexts[i].name, copy))
+        if (!ok)
             document = vd_json_free(document);
     }
     if (document == NULL) {

@@ -62,6 +62,14 @@ static enum vd_walk_next change(void *arg, cJSON *parent, cJSON *node)
     return VD_WALK_ON;
 }
 
+bool vd_redacts(const struct vd_policy *policy, unsigned at)
+{
+    for (size_t i = 0; i < policy->redact_count; i++)
+        if (policy->redacts[i].at & at)
+            return true;
+    return false;
+}
+
 enum vd_code vd_redact(const struct vd_policy *policy, unsigned at, struct vd_span key,
                        cJSON *document, size_t *ret_count, struct vd_err *err)
 {

@@ -16,6 +16,9 @@
 #include "json/json.h"
 #include "policy/policy.h"
 
+/* Is there any rule for `at` (one VD_REDACT_*)? */
+bool vd_redacts(const struct vd_policy *policy, unsigned at);
+
 /* Changes document in place by the rules for `at` (one VD_REDACT_*). key: the settings' redaction key. *ret_count: values changed. */
 enum vd_code vd_redact(const struct vd_policy *policy, unsigned at, struct vd_span key,
                        cJSON *document, size_t *ret_count, struct vd_err *err) VD_MUST_CHECK;

@@ -42,14 +42,6 @@ cJSON *vd_rules_to_json(const struct vd_rule_result *rules, size_t count)
 
 /* -- redaction --------------------------------------------------------------------------------------------------- */
 
-static bool redacts_audit(const struct vd_policy *p)
-{
-    for (size_t i = 0; i < p->redact_count; i++)
-        if (p->redacts[i].at & VD_REDACT_AUDIT)
-            return true;
-    return false;
-}
-
 /* Every binding as a document: where the values come from that must not be in a text. */
 static cJSON *all_bindings(const struct vd_reason *r)
 {
@@ -59,7 +51,7 @@ static cJSON *all_bindings(const struct vd_reason *r)
     for (unsigned slot = 0; slot < p->slot_count && document != NULL; slot++) {
         const cJSON *tree = slot == VD_SLOT_NOW ? NULL : vd_facts_tree(r->facts, slot);
 
-        if (tree != NULL && !vd_json_put(document, p->slot_names[slot], vd_json_copy(tree)))
+        if (tree != NULL && !vd_json_put_borrowed(document, p->slot_names[slot], tree))
             document = vd_json_free(document);
     }
     return document;
@@ -73,7 +65,7 @@ enum vd_code vd_reason_redact_text(const struct vd_reason *r, struct vd_span tex
     enum vd_code rc;
 
     vd_buf_init(out, text.len * 3 + 64);
-    if (!redacts_audit(p))
+    if (!vd_redacts(p, VD_REDACT_AUDIT))
         return vd_buf_add(out, text) == VD_OK ? VD_OK : vd_err_nomem(err, "redaction");
     document = all_bindings(r);
     rc = document == NULL ? vd_err_nomem(err, "redaction")
@@ -152,16 +144,22 @@ static cJSON *cuts_json(const struct vd_reason *r)
     return array;
 }
 
-static cJSON *shown_json(const struct vd_reason *r)
+/* What was shown, redacted once more for the audit: a copy, or borrowed where nothing is redacted. */
+static bool put_shown(const struct vd_reason *r, cJSON *record)
 {
-    cJSON *copy = r->has_shown ? vd_json_copy(r->shown.document) : cJSON_CreateNull();
+    const struct vd_policy *p = vd_facts_policy(r->facts);
+    cJSON *copy;
     size_t changed;
 
-    if (r->has_shown && copy != NULL &&
-        vd_redact(vd_facts_policy(r->facts), VD_REDACT_AUDIT, vd_buf_span(&r->redact_key), copy,
-                  &changed, NULL) != VD_OK)
+    if (!r->has_shown)
+        return vd_json_put(record, "shown", cJSON_CreateNull());
+    if (!vd_redacts(p, VD_REDACT_AUDIT))
+        return vd_json_put_borrowed(record, "shown", r->shown.document);
+    copy = vd_json_copy(r->shown.document);
+    if (copy != NULL &&
+        vd_redact(p, VD_REDACT_AUDIT, vd_buf_span(&r->redact_key), copy, &changed, NULL) != VD_OK)
         copy = vd_json_free(copy);
-    return copy;
+    return vd_json_put(record, "shown", copy);
 }
 
 enum vd_code vd_reason_record(const struct vd_reason *reason, cJSON **ret_record,
@@ -174,8 +172,7 @@ enum vd_code vd_reason_record(const struct vd_reason *reason, cJSON **ret_record
     for (size_t i = 0; i < reason->step_count && ok; i++)
         ok = vd_json_append(steps, step_json(reason, i));
     ok = vd_json_put(record, "steps", ok ? steps : vd_json_free(steps)) && ok;
-    ok = ok && vd_json_put(record, "shown", shown_json(reason)) &&
-         vd_json_put(record, "cuts", cuts_json(reason)) &&
+    ok = ok && put_shown(reason, record) && vd_json_put(record, "cuts", cuts_json(reason)) &&
          put_int(record, "redacted", (int64_t)reason->shown.redacted) &&
          put_word(record, "source", o->source) && put_word(record, "reason_text", o->reason_text) &&
          put_int(record, "cel_steps", (int64_t)vd_facts_steps(reason->facts));
