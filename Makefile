@@ -91,8 +91,11 @@ demo: ## install what is missing, build, and run the demo
 	@$(BUILD)/verdict demo $(DEMO_ARGS)
 
 .PHONY: bench
-bench: all $(BENCHES) ## build and run the benchmarks
-	@set -e; for b in $(BENCHES); do $$b; done
+bench: ## install what is missing, build, measure against a real broker; BENCH_ARGS="--quick" or "--repeat 5"
+	@tests/support/install.sh bench
+	@$(MAKE) --no-print-directory all $(BENCHES)
+	@set -e; for b in $(filter %/bench_rules %/bench_schema,$(BENCHES)); do $$b; done
+	@VERDICT_BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH_ARGS)
 
 .PHONY: chaos
 chaos: all support ## break everything for MINUTES=10 on the schedule of SEED=n, with KAFKA=4 or 3.9, and judge what came out

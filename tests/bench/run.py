@@ -123,8 +123,8 @@ def worker_cell(stage, latency_ms, in_flight, quick):
                          pace(latency_ms, in_flight, 2 if quick else 4))
 
 
-def comparison_cell(stage, payloads, latency_ms, in_flight):
-    program = bench.ComparisonUnderLoad(stage, in_flight, payloads / "request.json")
+def comparison_cell(stage, payloads, latency_ms, in_flight, schemas=paths.SCHEMAS):
+    program = bench.ComparisonUnderLoad(stage, in_flight, payloads / "request.json", schemas)
     return bench.measure(stage, program, max(1000, min(3000, 3 * in_flight)), latency_ms)
 
 
@@ -201,6 +201,8 @@ def one_round(stage, number, only, quick):
                 row["ratio_to_worker"] = round(row["cpu_us_per_decision"] / of["cpu_us_per_decision"], 1)
             results["comparison"][f"{latency_ms}/{in_flight}"] = row
             say(f"  {latency_ms:>5} ms, {in_flight:>5} in flight: {row}")
+        results["comparison_unchecked"] = comparison_cell(stage, folder, 200, 1000, "-")
+        say(f"    200 ms,  1000 in flight, no schemas: {results['comparison_unchecked']}")
     if "backlog" in only:
         results["backlog"] = backlog(stage, stage.directory / f"shortcut-{number}", BACKLOG // 10 if quick else BACKLOG)
         say(f"a backlog decided by a shortcut: {results['backlog']}")

@@ -152,11 +152,11 @@ class ComparisonUnderLoad:
 
     audits = True
 
-    def __init__(self, stage, in_flight, request_file):
+    def __init__(self, stage, in_flight, request_file, schemas=paths.SCHEMAS):
         self.prefix, self.topic, self.out, self.audit = stage.fresh_names()
         self._process = Process(f"comparison-{self.prefix}", stage.directory / f"comparison-{self.prefix}.log")
         self._argv = [sys.executable, HERE / "comparison.py", stage.broker.bootstrap, f"bench-{self.prefix}", self.topic,
-                      self.out, self.audit, stage.redis.port, stage.model.url, in_flight, request_file]
+                      self.out, self.audit, stage.redis.port, stage.model.url, in_flight, request_file, schemas]
 
     def start(self):
         self._process.start(self._argv)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Install the Debian packages that a target needs, once: tests/support/install.sh build|test|ci
+# Install the Debian packages that a target needs, once: tests/support/install.sh build|test|bench|ci
 #
 #   build  what compiles verdict and runs its demo
 #   test   build, and what the tests need
+#   bench  test, and what the comparison worker of the benchmarks needs
 #   ci     test, and the second compiler and the checkers
 #
 # Prints nothing when nothing is missing. Otherwise it lists what and why, asks on a terminal (YES=1 answers, and so
@@ -38,6 +39,7 @@ python3-redis                                              | test  | the tests' 
 python3-jsonschema                                         | test  | checks the published records independently
 default-jre-headless,openjdk-17-jre-headless,openjdk-21-jre-headless,openjdk-25-jre-headless | test | runs the real Apache Kafka broker
 maven                                                      | test  | fetches the Apache Kafka broker
+python3-aiohttp                                            | bench | the comparison worker's HTTP client
 clang                                                      | ci    | second compiler, sanitizers, fuzzing
 clang-format                                               | ci    | make format-check
 clang-tidy                                                 | ci    | make lint
@@ -58,8 +60,9 @@ groups_of() {
     case "$1" in
     build) echo "build" ;;
     test) echo "build test" ;;
+    bench) echo "build test bench" ;;
     ci) echo "build test ci" ;;
-    *) die 64 "usage: ${0##*/} build|test|ci" ;;
+    *) die 64 "usage: ${0##*/} build|test|bench|ci" ;;
     esac
 }
 
@@ -101,7 +104,7 @@ as_root() {
 
 main() {
     local groups rows names="" unavailable="" row name answer
-    [ $# -eq 1 ] || die 64 "usage: ${0##*/} build|test|ci"
+    [ $# -eq 1 ] || die 64 "usage: ${0##*/} build|test|bench|ci"
     groups=$(groups_of "$1")
     [ "${VERDICT_SKIP_INSTALL:-0}" != 1 ] || exit 0
     command -v dpkg-query >/dev/null ||
