@@ -86,7 +86,7 @@ def test_compacted_offsets_do_not_hold_the_base_and_nothing_is_skipped(own_broke
         producer.flush()
         return len(left()) < 3000
 
-    wait_until(compacted, 40, "the broker compacts", interval=0.5)
+    wait_until(compacted, 120, "the broker compacts", interval=0.5)
     worker = workers(own_broker.bootstrap, [source], output, group=group)
     wait_until(lambda: own_broker.committed(group, source) == own_broker.end_offsets(source), 40, "all is committed")
     status = worker.status()

@@ -96,7 +96,7 @@ def test_the_broker_may_come_late(brokers, shop, run_dir):
     worker = Worker(shop.directory, conf).start(ready=False)
     try:
         wait_until(worker.healthy, 10, "it lives", worker.process)
-        wait_until(lambda: "kafka" in worker.status()["waiting_for"], 20, "status says why", worker.process)
+        wait_until(lambda: "kafka" in worker.status().get("waiting_for", ""), 20, "status says why", worker.process)
         assert not worker.ready()
         late.start()
         late.create_topics([shop.source, *shop.names.values()])

@@ -664,7 +664,8 @@ enum vd_code vd_worker_run(struct vd_worker *w, struct vd_err *err)
 
     if (rc != VD_OK)
         return rc;
-    vd_timer_start(w->tick, 0, TICK_MS);
+    on_tick(w); /* /status says something from the first moment */
+    vd_timer_start(w->tick, TICK_MS, TICK_MS);
     do {
         vd_loop_run(w->loop);
     } while (w->phase != ENDED || w->reloading);

@@ -205,9 +205,10 @@ static enum vd_code parse(struct reading *r, struct vd_span text, cJSON **ret)
                           "value of %zu bytes, the limit is %zu (max_event_bytes)", text.len,
                           r->reader->max_bytes);
     rc = strip_framing(r, &text);
-    if (rc == VD_OK)
-        rc = vd_json_parse(text, ret, r->err);
-    return rc;
+    if (rc != VD_OK)
+        return rc;
+    rc = vd_json_parse(text, ret, r->err);
+    return rc == VD_E_INPUT ? vd_err_wrap(r->err, "not valid JSON") : rc;
 }
 
 /* -- CloudEvents ----------------------------------------------------------------------------------------------------- */
