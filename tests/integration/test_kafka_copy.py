@@ -120,25 +120,6 @@ def test_a_span_that_is_full_stops_its_partition_only(spot):
     assert worker.status()["copied"] == 263
 
 
-def test_after_a_kill_only_unfinished_records_are_processed_again(spot):
-    spot.send(3000, keys=3000)
-    worker = spot.worker(delay_ms=2000, in_flight=1000, txn_ms=5000)
-    worker.until(lambda s: s["copied"] > 700 and s["in_flight"] > 500, 30, "work is under way")
-    worker.kill()
-    before = worker.started()
-    with Reader(spot.bootstrap, [spot.output]) as reader:
-        published = {r.value.split(b" ")[0].decode() for r in reader.drain(idle_s=8)}  # also what was being committed
-    worker.start()
-    spot.finished()
-    after = worker.started()[len(before):]
-    again = set(before) & set(after)
-    assert not again & published, "what was published is finished"
-    assert again == set(before) - published
-    assert len(after) == 3000 - len(published)
-    print(f"\nkilled with {len(before) - len(published)} unfinished of {len(before)} started, {len(published)} published; "
-          f"{len(after)} started after the restart, {len(again)} of them again")
-
-
 @pytest.mark.parametrize("assignor", ["cooperative-sticky", "range"])
 def test_workers_that_join_and_leave_lose_and_repeat_nothing(spot, assignor):
     spot.send(2000)
