@@ -446,6 +446,26 @@ static int use_our_allocator(void **state)
     return 0;
 }
 
+static void a_borrowed_item_stays_its_owners(void **state)
+{
+    cJSON *owner = NULL, *borrower = cJSON_CreateObject();
+    struct vd_buf out;
+
+    (void)state;
+    assert_int_equal(vd_json_parse(VD_LIT("{\"a\":[1,\"x\\u0000y\"]}"), &owner, NULL), VD_OK);
+    assert_true(vd_json_put_borrowed(borrower, "b", vd_json_get(owner, "a")));
+    assert_true(vd_json_put_borrowed(borrower, "c", vd_json_get(owner, "a")->child->next));
+    vd_buf_init(&out, 1000);
+    assert_int_equal(vd_json_write(&out, borrower), VD_OK);
+    assert_string_equal(out.ptr, "{\"b\":[1,\"x\\u0000y\"],\"c\":\"x\\u0000y\"}");
+    vd_json_free(borrower);
+    vd_buf_clear(&out);
+    assert_int_equal(vd_json_write(&out, owner), VD_OK);
+    assert_string_equal(out.ptr, "{\"a\":[1,\"x\\u0000y\"]}");
+    vd_json_free(owner);
+    vd_buf_free(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -465,6 +485,7 @@ int main(void)
         cmocka_unit_test(a_tree_that_is_too_deep_is_not_written),
         cmocka_unit_test(a_text_longer_than_its_buffer_is_a_limit),
         cmocka_unit_test(copies_and_texts_survive_failing_allocations),
+        cmocka_unit_test(a_borrowed_item_stays_its_owners),
     };
 
     return cmocka_run_group_tests_name("json_tree", tests, use_our_allocator, NULL);

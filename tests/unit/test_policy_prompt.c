@@ -294,6 +294,51 @@ static void test_the_full_schema_says_what_the_judge_says(void **state)
     end(&s);
 }
 
+static void test_texts_are_written_at_load_exactly_where_no_event_changes_them(void **state)
+{
+    static const struct {
+        const char *actions;
+        bool fixed;
+    } rows[] = {
+        {"actions = { go = { params = { n = { type = \"integer\"; max = 5; }; }; }; stop = { }; };",
+         true},
+        {"actions = { go = { params = { n = { type = \"integer\"; max = \"event.data.m\"; }; }; "
+         "}; "
+         "stop = { }; };",
+         false},
+        {"actions = { go = { params = { n = { type = \"string\"; from = \"event.data.list\"; }; }; "
+         "}; stop = { }; };",
+         false},
+        {"actions = { go = { enable = \"event.data.m > 1\"; }; stop = { }; };", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        struct scene s;
+
+        begin(&s, &(struct parts){.actions = rows[i].actions},
+              "{\"type\":\"x\",\"data\":{\"m\":7,\"list\":[\"a\"]}}", NULL);
+        for (int form = 0; form < VD_SCHEMA_FORMS; form++) {
+            struct vd_span text;
+            struct vd_buf made;
+            cJSON *schema;
+
+            vd_buf_init(&made, 1 << 20);
+            assert_int_equal(vd_prompt_schema(s.facts, (enum vd_schema_form)form, &schema, NULL),
+                             VD_OK);
+            assert_int_equal(vd_json_write(&made, schema), VD_OK);
+            assert_int_equal(vd_prompt_schema_text(s.facts, (enum vd_schema_form)form, &text, NULL),
+                             VD_OK);
+            assert_true(vd_span_eq(text, vd_buf_span(&made)));
+            if ((text.ptr == s.policy->fixed.schema[form].ptr) != rows[i].fixed)
+                fail_msg("row %zu, form %d", i, form);
+            vd_json_free(schema);
+            vd_buf_free(&made);
+        }
+        end(&s);
+    }
+}
+
 /* OpenAI's strict mode: closed objects with all properties required, no root anyOf, known keywords only. */
 static void check_strict(const cJSON *node, const char *const *allowed, bool root)
 {
@@ -586,6 +631,7 @@ int main(void)
         cmocka_unit_test(test_template_values_cannot_change_the_key),
         cmocka_unit_test(test_a_template_value_has_a_length),
         cmocka_unit_test(test_a_hole_never_makes_an_argument),
+        cmocka_unit_test(test_texts_are_written_at_load_exactly_where_no_event_changes_them),
         cmocka_unit_test(test_context_is_converted_by_its_schema),
         cmocka_unit_test(test_absent_context_is_required_or_defaulted),
     };
