@@ -111,9 +111,10 @@ def events_for(latency_ms, in_flight, share=1.0):
 
 
 def pace(latency_ms, in_flight, seconds):
-    """For the added time: nine tenths of what can be in flight, and six tenths of what the machine showed it can do."""
+    """For the added time: nine tenths of in_flight where the model is the limit, else six tenths of what the machine can do."""
     def choose(measured):
-        rate = min(0.9 * in_flight / (latency_ms / 1000) if latency_ms else 1e9, 0.6 * measured)
+        ideal = in_flight / (latency_ms / 1000) if latency_ms else 1e9
+        rate = 0.9 * ideal if measured >= 0.85 * ideal else 0.6 * measured
         return max(50, int(rate * seconds)), rate
     return choose
 
