@@ -141,6 +141,12 @@ def print_table(rows):
         print(f"{name:<{width}}  {value}")
 
 
+def print_violations(verdict):
+    for name in verdict.faults():
+        for what in getattr(verdict, name)[:10]:
+            print(f"{name}: {what}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=None)
@@ -156,9 +162,7 @@ def main():
     verdict, rows, stall = run(paths.run_dir() / f"chaos-{seed}", seed, args.minutes * 60, args.events / 600, line=args.kafka,
                                kind=args.kind, workers=args.workers, assignor=args.assignor)
     print_table(rows)
-    for name in verdict.faults():
-        for what in getattr(verdict, name)[:10]:
-            print(f"{name}: {what}")
+    print_violations(verdict)
     return 0 if verdict.clean() and stall <= world.STALL_LIMIT_S else 1
 
 

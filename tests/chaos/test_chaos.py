@@ -26,6 +26,7 @@ def test_ninety_seconds_of_chaos(binary, cluster, test_dir):
     verdict, rows, stall = chaos.Run(cluster, test_dir, SEED, seconds=70, rate=200, names=SHORT, quiet=True).go()
     print()
     chaos.print_table(rows)
+    chaos.print_violations(verdict)
     assert verdict.clean(), verdict.faults()
     assert stall <= world.STALL_LIMIT_S
     assert verdict.inputs > 10_000
