@@ -8,8 +8,6 @@
 #include "reason/proposal.h"
 #include "reason/reason.h"
 
-#define VD_REASON_MAX_MESSAGES (2 + 2 * VD_REASON_MAX_CALLS)
-
 /* One question and its answer. */
 struct step {
     size_t message_count; /* of the messages, those that were sent */
@@ -35,12 +33,12 @@ struct vd_reason {
     struct vd_buf redact_key;
     struct vd_shown shown;
     bool has_shown;
-    struct vd_message messages[VD_REASON_MAX_MESSAGES];
-    size_t message_count;
+    struct vd_message *messages; /* in the arena, with the steps: as many as the budget allows */
+    size_t message_count, message_max;
     size_t message_bytes;
     struct vd_ask ask;
-    struct step steps[VD_REASON_MAX_CALLS];
-    size_t step_count;
+    struct step *steps;
+    size_t step_count, step_max;
     struct vd_span schemas[VD_SCHEMA_FORMS]; /* by form; in the arena or the policy */
     struct vd_judgement judgement;
     bool judged; /* judgement holds something */

@@ -154,8 +154,8 @@ static int64_t tokens_of(size_t bytes)
 static enum vd_code add_message(struct vd_reason *r, enum vd_role role, struct vd_span text,
                                 struct vd_err *err)
 {
-    if (r->message_count == VD_REASON_MAX_MESSAGES)
-        return vd_err_set(err, VD_E_LIMIT, false, "more than %d messages", VD_REASON_MAX_MESSAGES);
+    if (r->message_count == r->message_max)
+        return vd_err_set(err, VD_E_LIMIT, false, "more than %zu messages", r->message_max);
     r->messages[r->message_count++] = (struct vd_message){role, text};
     r->message_bytes += text.len;
     return VD_OK;
@@ -186,7 +186,7 @@ static enum vd_code ask_or_fall_back(struct vd_reason *r, struct vd_err *err)
 
     if (why != NULL)
         return settle_fallback(r, why, err);
-    assert(r->step_count < VD_REASON_MAX_CALLS); /* I1: max_model_calls is at most that */
+    assert(r->step_count < r->step_max); /* I1: spent() allows no more */
     step = &r->steps[r->step_count++];
     step->message_count = r->message_count;
     r->ask = (struct vd_ask){
@@ -219,14 +219,27 @@ static void make_marker(struct vd_reason *r, const struct vd_reason_start *start
     r->marker[sizeof(r->marker) - 1] = '\0';
 }
 
+/* Room for every step and message that the budget allows: two messages first, two for each repair. */
+static enum vd_code make_room(struct vd_reason *r, struct vd_err *err)
+{
+    r->step_max = (size_t)vd_facts_policy(r->facts)->budget.max_model_calls;
+    r->message_max = 2 + 2 * r->step_max;
+    r->steps = vd_arena_array(r->arena, r->step_max, sizeof(*r->steps));
+    r->messages = vd_arena_array(r->arena, r->message_max, sizeof(*r->messages));
+    return r->steps == NULL || r->messages == NULL ? vd_err_nomem(err, "reasoning") : VD_OK;
+}
+
 /* The first question: what is shown is cut until it fits the budget. */
-static enum vd_code first_ask(struct vd_reason *r, struct vd_err *err)
+static enum vd_code first_ask(struct vd_reason *r, const struct vd_reason_start *start,
+                              struct vd_err *err)
 {
     const struct vd_budget *b = &vd_facts_policy(r->facts)->budget;
     struct vd_span system = vd_facts_policy(r->facts)->fixed.system, user;
     size_t room = 0;
-    enum vd_code rc;
+    enum vd_code rc = make_room(r, err);
 
+    if (rc != VD_OK)
+        return rc;
     if (b->max_input_tokens > 0) {
         size_t all = (size_t)b->max_input_tokens * VD_PROMPT_BYTES_PER_TOKEN;
 
@@ -238,6 +251,7 @@ static enum vd_code first_ask(struct vd_reason *r, struct vd_err *err)
     if (rc != VD_OK)
         return rc;
     r->has_shown = true;
+    make_marker(r, start);
     rc = vd_prompt_user(r->facts, &r->shown, r->marker, &user, err);
     if (rc == VD_OK)
         rc = add_message(r, VD_ROLE_SYSTEM, system, err);
@@ -262,7 +276,8 @@ static const struct vd_shortcut *find_shortcut(struct vd_reason *r)
     return NULL;
 }
 
-static enum vd_code begin(struct vd_reason *r, struct vd_err *err)
+static enum vd_code begin(struct vd_reason *r, const struct vd_reason_start *start,
+                          struct vd_err *err)
 {
     const struct vd_escalate *e = vd_judge_escalates(r->facts, true);
     const struct vd_shortcut *shortcut;
@@ -278,7 +293,7 @@ static enum vd_code begin(struct vd_reason *r, struct vd_err *err)
         r->outcome.source = shortcut->name;
         return settle_choice(r, &shortcut->choice, VD_DECIDED, VD_BY_SHORTCUT, err);
     }
-    return first_ask(r, err);
+    return first_ask(r, start, err);
 }
 
 enum vd_code vd_reason_new(const struct vd_reason_start *start, struct vd_reason **ret_reason,
@@ -294,9 +309,8 @@ enum vd_code vd_reason_new(const struct vd_reason_start *start, struct vd_reason
     vd_buf_init(&r->redact_key, 4096);
     rc = vd_buf_add(&r->redact_key, start->redact_key) == VD_OK ? VD_OK
                                                                 : vd_err_nomem(err, "reasoning");
-    make_marker(r, start);
     if (rc == VD_OK)
-        rc = begin(r, err);
+        rc = begin(r, start, err);
     if (rc != VD_OK) {
         vd_reason_free(r);
         return rc;
