@@ -1,6 +1,8 @@
 /* base: spans, buffers, arenas, errors, hashes, times, metrics, allocation faults. */
 #include "unit.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "base/buf.h"

@@ -42,6 +42,7 @@ struct vd_router_call {
     struct vd_timer *timer;
     void *provider_call;
     bool probe;
+    int64_t timeout_ms;   /* of the request at hand */
     int64_t step_mono_ms; /* when it began to queue, wait or ask */
     struct vd_router_attempt attempts[VD_ROUTER_MAX_ATTEMPTS];
     struct vd_router_result result;
@@ -61,6 +62,7 @@ struct model {
     struct router_calls queue;
     struct vd_router_status status; /* counters and gauges; the rest is filled when asked for */
     bool quota_exhausted;
+    int64_t typical_ms; /* of good answers, moving average */
     char last_error[240];
 };
 
@@ -320,8 +322,14 @@ static bool learn(struct vd_router_call *call, struct model *m, const struct vd_
     }
     if (r->outcome == VD_MODEL_OK) {
         m->quota_exhausted = false;
+        m->typical_ms += (r->total_us / 1000 - m->typical_ms) / 8;
         vd_aimd_success(&m->aimd, m->status.in_flight + 1);
         add_retry_token(router);
+    } else if (r->outcome == VD_MODEL_TIMEOUT && call->timeout_ms < 2 * m->typical_ms) {
+        /* It was sent with too little time left: that says nothing of the model. Counting it would keep a queue of late calls
+         * late for ever. */
+        vd_breaker_forget(&m->breaker, call->probe);
+        return false;
     } else if (r->http_status == 429 || r->outcome == VD_MODEL_TIMEOUT) {
         vd_aimd_congestion(&m->aimd, call->step_mono_ms, now);
     }
@@ -442,6 +450,7 @@ static bool ask(struct vd_router_call *call, struct model *m, int64_t now)
         vd_timer_stop(call->timer);
     call->step = STEP_ASKING;
     call->step_mono_ms = now;
+    call->timeout_ms = timeout;
     call->probe = vd_breaker_begin(&m->breaker);
     call->tries++;
     call->asked++;
