@@ -502,6 +502,33 @@ static void test_rate_limits_cut_the_concurrency_and_success_brings_it_back(void
     (void)vd_free(seen);
 }
 
+static void test_a_call_sent_too_late_says_nothing_of_the_model(void **state)
+{
+    struct world *w = *state;
+    struct vd_model_conf model = {.max_concurrency = 64};
+    struct seen *seen = vd_alloc_array(18, sizeof(*seen));
+    uint32_t before;
+
+    open_router(w, &model, 1, (struct vd_router_conf){.max_attempts = 1});
+    control(w->sim, "{\"latency\":200}");
+    for (int i = 0; i < 16; i++) {
+        (void)ask(w, 1, 5000, &seen[i]);
+        if (i % 4 == 3)
+            turn_until(w, &seen[i].calls, 1, 3000);
+    }
+    before = vd_router_status(w->router, 0).concurrency;
+    (void)ask(w, 1, 120, &seen[16]); /* less than such an answer takes */
+    turn_until(w, &seen[16].calls, 1, 1000);
+    assert_int_equal(seen[16].result.model.outcome, VD_MODEL_TIMEOUT);
+    assert_int_equal(vd_router_status(w->router, 0).concurrency, before);
+    control(w->sim, "{\"latency\":5000}");
+    (void)ask(w, 1, 900, &seen[17]); /* time enough: now it is the model */
+    turn_until(w, &seen[17].calls, 1, 3000);
+    assert_int_equal(seen[17].result.model.outcome, VD_MODEL_TIMEOUT);
+    assert_true(vd_router_status(w->router, 0).concurrency < before);
+    (void)vd_free(seen);
+}
+
 static void test_cancel_in_every_state_calls_back_once_later(void **state)
 {
     struct world *w = *state;
@@ -765,6 +792,7 @@ int main(void)
         T(test_concurrency_is_bounded_and_the_queue_is_served_in_order),
         T(test_a_queued_call_ends_at_its_deadline_unsent),
         T(test_rate_limits_cut_the_concurrency_and_success_brings_it_back),
+        T(test_a_call_sent_too_late_says_nothing_of_the_model),
         T(test_cancel_in_every_state_calls_back_once_later),
         T(test_free_answers_what_is_outstanding),
         T(test_a_key_is_read_again_when_its_file_changes_and_is_never_shown),
