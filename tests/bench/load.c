@@ -100,14 +100,19 @@ static void send_one(struct load *l, rd_kafka_t *rk, uint64_t i)
 
     l->sent_us[i] = now_us();
     for (;;) {
-        rd_kafka_resp_err_t err =
-            rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(l->in), RD_KAFKA_V_KEY(key, (size_t)key_len),
-                              RD_KAFKA_V_VALUE(value, (size_t)len),
-                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
-        if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+        const rd_kafka_vu_t fields[] = {
+            {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = l->in},
+            {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+            {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key, (size_t)key_len}},
+            {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value, (size_t)len}},
+        };
+        rd_kafka_error_t *error = rd_kafka_produceva(rk, fields, 4);
+
+        if (error == NULL)
             return;
-        if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL)
-            die(rd_kafka_err2str(err));
+        if (rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            die(rd_kafka_error_string(error));
+        rd_kafka_error_destroy(error);
         (void)rd_kafka_poll(rk, 10);
     }
 }
