@@ -84,13 +84,14 @@ static struct text read_file(const char *path)
 static void produce(rd_kafka_t *rk, const char *topic, const rd_kafka_message_t *m,
                     const struct text *value)
 {
-    rd_kafka_resp_err_t err =
-        rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(m->key, m->key_len),
-                          RD_KAFKA_V_VALUE(value->ptr, value->len),
-                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+    const rd_kafka_vu_t fields[] = {
+        {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {m->key, m->key_len}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value->ptr, value->len}},
+    };
 
-    if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-        die(rd_kafka_err2str(err));
+    must(rd_kafka_produceva(rk, fields, 4));
 }
 
 static void commit(rd_kafka_t *producer, rd_kafka_t *consumer, const char *topic,

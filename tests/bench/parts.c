@@ -127,8 +127,7 @@ static void schema(struct work *w)
 
 static const char *const rule_texts[] = {
     "event.type == 'invoice.payment_failed'",
-    "sub.last_decline in ['lost_card', 'stolen_card', 'pickup_card', 'revocation_of_authorization']"
-    " == false",
+    "!(sub.last_decline in ['lost_card', 'stolen_card', 'pickup_card'])",
     "event.data.object.attempt_count < 4",
     "params.method != 'backup' || sub.has_backup_method",
     "params.after_hours >= 1 && params.after_hours <= 168",
