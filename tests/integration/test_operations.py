@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from support import model
+from support import libconfig, model
 from support.processes import free_port, wait_until
 from support.producer import unique_id
 from support.redis_server import RedisServer
@@ -172,6 +172,22 @@ def test_reload_swaps_good_policies_and_refuses_bad_ones(shop):
         assert "verson" in worker.log()
         assert worker.status()["policies"][0]["version"] == 2
     assert versions == [1, 1, 2]
+
+
+def test_sighup_applies_what_may_change_and_names_what_may_not(shop):
+    shop.write()
+    with shop.worker() as (worker, _):
+        changed = {**worker.conf, "log": {"level": "warn"}, "worker": {"max_in_flight": 7}}
+        worker.conf_path.write_text(libconfig.dumps(changed))
+        worker.process.signal(signal.SIGHUP)
+        worker.wait_metric("verdict_policy_reloads_total", 1, outcome="swapped")
+        log = worker.log()
+        assert "settings.needs_restart setting=worker.max_in_flight" in log
+        assert "policy.reloaded" not in log, "level info is off now"
+        worker.conf_path.write_text("kafka = { brokres = 1; };")
+        worker.process.signal(signal.SIGHUP)
+        worker.wait_metric("verdict_policy_reloads_total", 1, outcome="refused")
+        assert "brokres" in worker.log()
 
 
 def test_a_policy_whose_cases_fail_is_not_swapped_in(shop):

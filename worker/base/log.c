@@ -25,6 +25,11 @@ void vd_log_setup(int fd, enum vd_log_level level)
     atomic_store(&log_level, (int)level);
 }
 
+void vd_log_set_level(enum vd_log_level level)
+{
+    atomic_store(&log_level, (int)level);
+}
+
 bool vd_log_level_parse(struct vd_span name, enum vd_log_level *ret)
 {
     for (size_t i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++) {

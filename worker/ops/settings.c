@@ -417,6 +417,7 @@ enum vd_code vd_settings_load(const char *path, struct vd_diags *diags,
         return vd_err_nomem(err, "settings");
     }
     vd_arena_init(&s->memory->arena, 1u << 20);
+    s->path = path == NULL ? NULL : vd_arena_strndup(&s->memory->arena, vd_span_of(path));
     rc = path == NULL ? vd_conf_empty(&s->memory->conf, err)
                       : vd_conf_load(path, NULL, diags, &s->memory->conf, err);
     if (rc == VD_OK)
@@ -452,6 +453,12 @@ void *vd_settings_free(struct vd_settings *s)
     (void)vd_free(s->topics);
     (void)vd_free(s->models);
     return vd_free(s);
+}
+
+void vd_settings_diff(const struct vd_settings *a, const struct vd_settings *b,
+                      vd_conf_changed_fn *fn, void *arg)
+{
+    vd_conf_diff(rows, a, b, fn, arg);
 }
 
 enum vd_code vd_settings_dump(const struct vd_settings *s, struct vd_buf *out)

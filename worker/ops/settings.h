@@ -79,6 +79,7 @@ struct vd_settings {
     /* log */
     int log_level;
 
+    const char *path;                  /* the file it was read from; NULL: none */
     struct vd_settings_memory *memory; /* what the strings live in */
 };
 
@@ -86,6 +87,10 @@ struct vd_settings {
 enum vd_code vd_settings_load(const char *path, struct vd_diags *diags,
                               struct vd_settings **ret_settings, struct vd_err *err) VD_MUST_CHECK;
 void *vd_settings_free(struct vd_settings *settings);
+
+/* fn(arg, row) for each setting that differs; row->flags says whether it may change while running (VD_CONF_RELOAD). */
+void vd_settings_diff(const struct vd_settings *a, const struct vd_settings *b,
+                      vd_conf_changed_fn *fn, void *arg);
 
 /* The settings in force as a file that reads back equal; secrets masked. */
 enum vd_code vd_settings_dump(const struct vd_settings *settings, struct vd_buf *out);

@@ -136,6 +136,7 @@ void vd_worker_stop(struct vd_worker *w)
 
 struct reload {
     struct vd_worker *w;
+    struct vd_settings *settings;  /* the file as it is now; NULL: unreadable, or there is none */
     struct vd_policy_set *running; /* retained */
     struct vd_policy_set *next;
     struct vd_diags diags;
@@ -203,7 +204,12 @@ static void reload_work(void *arg)
 {
     struct reload *r = arg;
 
-    r->rc = load_policies(r->w->settings, &r->diags, &r->next, &r->err);
+    if (r->w->settings->path != NULL)
+        (void)!vd_settings_load(r->w->settings->path, &r->diags, &r->settings, &r->err);
+
+    r->rc = vd_diags_result(&r->diags, &r->err);
+    if (r->rc == VD_OK)
+        r->rc = load_policies(r->w->settings, &r->diags, &r->next, &r->err);
     if (r->rc == VD_OK)
         r->rc = vd_policy_set_may_replace(r->running, r->next, &r->diags, &r->err);
     if (r->rc == VD_OK) {
@@ -221,6 +227,20 @@ static void log_diags(const struct vd_diags *diags)
                VD_F_STR("what", diags->items[i].what));
 }
 
+static void on_setting_changed(void *arg, const struct vd_conf_row *row)
+{
+    (void)arg;
+    if ((row->flags & VD_CONF_RELOAD) == 0)
+        vd_log(VD_WARN, "settings.needs_restart", VD_F_STR("setting", row->name));
+}
+
+/* What may change while running is applied; for the rest the operator hears that it waits for a restart. */
+static void apply_settings(const struct vd_worker *w, const struct vd_settings *now)
+{
+    vd_settings_diff(w->settings, now, on_setting_changed, NULL);
+    vd_log_set_level((enum vd_log_level)now->log_level);
+}
+
 static void on_tick(void *arg);
 
 static void reload_done(void *arg)
@@ -229,6 +249,8 @@ static void reload_done(void *arg)
     struct vd_worker *w = r->w;
 
     log_diags(&r->diags);
+    if (r->rc == VD_OK && r->settings != NULL)
+        apply_settings(w, r->settings);
     if (r->rc == VD_OK) {
         vd_pipeline_set_policies(w->pipeline, r->next);
         (void)vd_policy_set_release(w->policies);
@@ -244,6 +266,7 @@ static void reload_done(void *arg)
     on_tick(w); /* who sees the reload counted sees the new policies too */
     vd_metric_add(w->metrics, VD_M_POLICY_RELOADS, r->rc == VD_OK ? "swapped" : "refused", "", 1);
     (void)vd_policy_set_release(r->running);
+    (void)vd_settings_free(r->settings);
     vd_diags_fini(&r->diags);
     (void)vd_free(r);
     if (w->phase == ENDED)
