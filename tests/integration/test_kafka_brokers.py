@@ -82,7 +82,8 @@ def test_compacted_offsets_do_not_hold_the_base_and_nothing_is_skipped(own_broke
             return reader.drain()
 
     def compacted():
-        producer.send(source, b"again", key=b"tick")  # rolls the segments
+        for partition in (0, 1):  # rolls the segments: only a closed one is compacted
+            producer.send(source, b"again", key=b"tick", partition=partition)
         producer.flush()
         return len(left()) < 3000
 
