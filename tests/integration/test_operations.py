@@ -5,13 +5,14 @@ Real broker, real Redis, a scripted model; one small policy that the test writes
 
 import json
 import signal
+import subprocess
 import time
 import urllib.error
 import urllib.request
 
 import pytest
 
-from support import libconfig, model
+from support import libconfig, model, paths
 from support.processes import free_port, wait_until
 from support.producer import unique_id
 from support.redis_server import RedisServer
@@ -292,6 +293,18 @@ def test_beyond_loopback_status_needs_a_token(shop):
                 assert "s3cret" not in worker.log()
             finally:
                 worker.kill()
+
+
+def test_dumped_settings_hold_no_secret(shop):
+    shop.write()
+    conf = shop.directory / "secrets.cfg"
+    conf.write_text(libconfig.dumps(shop.settings(
+        "http://127.0.0.1:1", admin={"token": "s3cret"}, redis={"password": "s3cret"},
+        kafka={"properties": ["sasl.password=s3cret", "socket.timeout.ms=5000"]})))
+    shown = subprocess.run([paths.BINARY, "run", "-c", conf, "--dump-config"], capture_output=True, text=True, timeout=20)
+    assert shown.returncode == 0, shown.stderr
+    assert "s3cret" not in shown.stdout + shown.stderr
+    assert "sasl.password=********" in shown.stdout and "socket.timeout.ms=5000" in shown.stdout
 
 
 def test_metrics_say_what_happened(shop):

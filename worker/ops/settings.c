@@ -461,9 +461,36 @@ void vd_settings_diff(const struct vd_settings *a, const struct vd_settings *b,
     vd_conf_diff(rows, a, b, fn, arg);
 }
 
+/* A librdkafka property may be a secret too: "sasl.password=...". */
+static const char *masked_property(const char *text, struct vd_arena *arena)
+{
+    size_t eq = vd_span_find(vd_span_of(text), '=');
+    const char *name = vd_arena_printf(arena, "%.*s", (int)eq, text);
+
+    if (name == NULL || !vd_kafka_property_secret(name))
+        return name == NULL ? NULL : text;
+    return vd_arena_printf(arena, "%s=********", name);
+}
+
 enum vd_code vd_settings_dump(const struct vd_settings *s, struct vd_buf *out)
 {
-    return vd_conf_dump(rows, s, out);
+    struct vd_settings shown = *s;
+    struct vd_arena arena;
+    enum vd_code rc = VD_OK;
+
+    vd_arena_init(&arena, 1u << 20);
+    shown.properties.items = vd_arena_array(&arena, s->properties.count, sizeof(char *));
+    if (shown.properties.items == NULL)
+        rc = VD_E_NOMEM;
+    for (size_t i = 0; i < s->properties.count && rc == VD_OK; i++) {
+        shown.properties.items[i] = masked_property(s->properties.items[i], &arena);
+        if (shown.properties.items[i] == NULL)
+            rc = VD_E_NOMEM;
+    }
+    if (rc == VD_OK)
+        rc = vd_conf_dump(rows, &shown, out);
+    vd_arena_fini(&arena);
+    return rc;
 }
 
 enum vd_code vd_settings_reference(struct vd_buf *out)
