@@ -107,8 +107,9 @@ static void errors_wrap_and_truncate(void **state)
 
     (void)state;
     assert_int_equal(vd_err_set(&err, VD_E_INPUT, false, "bad %s", "thing"), VD_E_INPUT);
-    assert_int_equal(vd_err_wrap(&err, "file %d", 3), VD_E_INPUT);
+    assert_int_equal(vd_err_wrap(&err, VD_E_INPUT, "file %d", 3), VD_E_INPUT);
     assert_string_equal(err.msg, "file 3: bad thing");
+    assert_int_equal(vd_err_wrap(NULL, VD_E_LIMIT, "file %d", 3), VD_E_LIMIT);
     memset(deep, 'x', sizeof(deep) - 1);
     deep[sizeof(deep) - 1] = '\0';
     (void)vd_err_set(&err, VD_E_INPUT, false, "%s", deep);

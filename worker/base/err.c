@@ -19,12 +19,14 @@ enum vd_code vd_err_set(struct vd_err *err, enum vd_code code, bool retriable, c
     return code;
 }
 
-enum vd_code vd_err_wrap(struct vd_err *err, const char *fmt, ...)
+enum vd_code vd_err_wrap(struct vd_err *err, enum vd_code code, const char *fmt, ...)
 {
     char cause[sizeof(err->msg)];
     va_list ap;
     int n;
 
+    if (err == NULL)
+        return code;
     memcpy(cause, err->msg, sizeof(cause));
     va_start(ap, fmt);
     n = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
@@ -34,7 +36,7 @@ enum vd_code vd_err_wrap(struct vd_err *err, const char *fmt, ...)
 
         (void)snprintf(err->msg + n, room, ": %.*s", (int)room, cause);
     }
-    return err->code;
+    return code;
 }
 
 enum vd_code vd_err_nomem(struct vd_err *err, const char *what)

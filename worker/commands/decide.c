@@ -74,7 +74,7 @@ static enum vd_code read_json_file(const char *path, cJSON **ret, struct vd_err 
     if (rc == VD_OK)
         rc = vd_json_parse(vd_buf_span(&text), ret, err);
     if (rc == VD_E_INPUT || rc == VD_E_LIMIT)
-        (void)vd_err_wrap(err, "%s", path);
+        (void)vd_err_wrap(err, rc, "%s", path);
     vd_buf_free(&text);
     return rc;
 }
@@ -135,7 +135,7 @@ static enum vd_code read_event(struct deciding *d, const struct vd_args *args, c
     d->rec.header_count = n;
     d->rec.timestamp_ms = -1;
     rc = vd_event_read(d->reader, &d->rec, &d->arena, &d->event, err);
-    return rc == VD_OK ? VD_OK : vd_err_wrap(err, "%s", path);
+    return rc == VD_OK ? VD_OK : vd_err_wrap(err, rc, "%s", path);
 }
 
 /* --answer stands in for the model; otherwise the settings' models are asked. */

@@ -59,7 +59,7 @@ static cJSON *load_file(const char *path, struct vd_err *err)
     vd_buf_init(&text, VD_JSON_MAX_BYTES);
     if (vd_file_read(path, &text, err) == VD_OK &&
         vd_json_parse(vd_buf_span(&text), &tree, err) != VD_OK)
-        (void)vd_err_wrap(err, "%s", path);
+        (void)vd_err_wrap(err, VD_E_INPUT, "%s", path);
     vd_buf_free(&text);
     return tree;
 }

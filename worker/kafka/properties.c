@@ -225,7 +225,7 @@ static void put_common(struct builder *b, const struct vd_kafka_conf *conf)
     for (i = 0; i < conf->property_count && b->rc == VD_OK; i++) {
         b->rc = pass(b->rk, &conf->properties[i], b->err);
         if (b->rc != VD_OK)
-            (void)vd_err_wrap(b->err, "%s", conf->properties[i].name);
+            (void)vd_err_wrap(b->err, VD_E_CONFIG, "%s", conf->properties[i].name);
     }
 }
 

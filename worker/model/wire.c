@@ -115,7 +115,7 @@ enum vd_code vd_model_wire_create(struct vd_loop *loop, const struct vd_model_co
 
         rc = vd_http_target_new(wire->http, vd_buf_span(&wire->url), NULL, 0, &probe, err);
         if (rc != VD_OK)
-            (void)vd_err_wrap(err, "model %s", conf->name);
+            (void)vd_err_wrap(err, rc, "model %s", conf->name);
         (void)vd_http_target_free(probe);
     }
     if (rc != VD_OK) {

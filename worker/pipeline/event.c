@@ -59,7 +59,7 @@ enum vd_code vd_event_reader_new(const struct vd_event_reader_conf *conf,
             continue;
         rc = vd_cel_compile(reader->env, vd_span_of(sources[i]), &reader->mapping[i], err);
         if (rc != VD_OK)
-            (void)vd_err_wrap(err, "%s", attribute_names[i]);
+            (void)vd_err_wrap(err, rc, "%s", attribute_names[i]);
     }
     if (rc == VD_OK) {
         *ret_reader = reader;
@@ -208,7 +208,7 @@ static enum vd_code parse(struct reading *r, struct vd_span text, cJSON **ret)
     if (rc != VD_OK)
         return rc;
     rc = vd_json_parse(text, ret, r->err);
-    return rc == VD_E_INPUT ? vd_err_wrap(r->err, "not valid JSON") : rc;
+    return rc == VD_E_INPUT ? vd_err_wrap(r->err, rc, "not valid JSON") : rc;
 }
 
 /* -- CloudEvents ----------------------------------------------------------------------------------------------------- */
@@ -384,7 +384,7 @@ static enum vd_code mapped_attribute(struct reading *r, enum attribute which,
     enum vd_code rc = vd_cel_eval(r->reader->mapping[which], &context, &v, r->err);
 
     if (rc != VD_OK)
-        return vd_err_wrap(r->err, "the topic's expression for %s", attribute_names[which]);
+        return vd_err_wrap(r->err, rc, "the topic's expression for %s", attribute_names[which]);
     return attribute_text(r, which, &v, ret);
 }
 

@@ -537,7 +537,7 @@ static void on_values(void *arg, struct vd_lookup_result *result)
     }
     job->timer = vd_timer_free(job->timer);
     if (err.code != VD_OK) {
-        (void)vd_err_wrap(&err, "context %s", job->policy->contexts[result->failed].name);
+        (void)vd_err_wrap(&err, err.code, "context %s", job->policy->contexts[result->failed].name);
         dead_letter(job, VD_STAGE_CONTEXT, &err, true);
         return;
     }

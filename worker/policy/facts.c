@@ -45,7 +45,7 @@ static enum vd_code bind_let(struct vd_facts *f, const struct vd_policy_let *let
     if (rc != VD_E_INPUT) {
         if (err != NULL)
             *err = cause;
-        return vd_err_wrap(err, "let.%s", let->name);
+        return vd_err_wrap(err, rc, "let.%s", let->name);
     }
     text = vd_arena_printf(f->arena, "let.%s: %s", let->name, cause.msg);
     if (text == NULL)
@@ -131,7 +131,7 @@ enum vd_code vd_facts_when(struct vd_facts *facts, bool *ret_match, struct vd_er
 {
     enum vd_code rc = vd_facts_test(facts, facts->policy->when, ret_match, err);
 
-    return rc == VD_OK ? VD_OK : vd_err_wrap(err, "input.when");
+    return rc == VD_OK ? VD_OK : vd_err_wrap(err, rc, "input.when");
 }
 
 enum vd_code vd_facts_key(struct vd_facts *facts, struct vd_span *ret_key, struct vd_err *err)

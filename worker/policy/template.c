@@ -198,7 +198,7 @@ static enum vd_code render_hole(const struct vd_template *t, const struct part *
     enum vd_code rc = vd_cel_eval(part->program, context, &value, err);
 
     if (rc == VD_E_INPUT)
-        return vd_err_wrap(err, "%s: {%.*s}", t->name, shown, hole.ptr);
+        return vd_err_wrap(err, rc, "%s: {%.*s}", t->name, shown, hole.ptr);
     if (rc != VD_OK)
         return rc;
     if (!value_text(&value, scratch, &text))

@@ -391,7 +391,7 @@ enum vd_code vd_cases_run(const struct vd_policy *policy, const char *path, stru
     if (rc == VD_OK) {
         rc = vd_json_parse(vd_buf_span(&text), &cases, err);
         if (rc == VD_E_INPUT || rc == VD_E_LIMIT) {
-            (void)vd_err_wrap(err, "%s", path);
+            (void)vd_err_wrap(err, VD_E_CONFIG, "%s", path);
             rc = VD_E_CONFIG;
         }
     }

@@ -72,7 +72,7 @@ enum vd_code vd_compile_regex(struct vd_compiler *c, const struct vd_node *node,
     rc = vd_regex_compile(pattern, &e->regex, c->err);
     if (rc != VD_OK) {
         if (c->err != NULL)
-            (void)vd_err_wrap(c->err, "at %s/%s", node->path, keyword);
+            (void)vd_err_wrap(c->err, rc, "at %s/%s", node->path, keyword);
         return rc;
     }
     e->next = c->schema->expressions;

@@ -48,7 +48,7 @@ static enum vd_code load_target(struct vd_compiler *c, struct vd_node *node,
     if (rc == VD_OK)
         vd_compile_later(c, *ret);
     else if (c->err != NULL)
-        (void)vd_err_wrap(c->err, "at %s/%s", node->path, kw->name);
+        (void)vd_err_wrap(c->err, rc, "at %s/%s", node->path, kw->name);
     return rc;
 }
 
