@@ -37,7 +37,8 @@ struct vd_err {
 enum vd_code vd_err_set(struct vd_err *err, enum vd_code code, bool retriable, const char *fmt, ...)
     VD_PRINTF(4, 5);
 /* Put "context: " in front of the message of err (when not NULL), keeping retriable, and return code. */
-enum vd_code vd_err_wrap(struct vd_err *err, enum vd_code code, const char *fmt, ...) VD_PRINTF(3, 4);
+enum vd_code vd_err_wrap(struct vd_err *err, enum vd_code code, const char *fmt, ...)
+    VD_PRINTF(3, 4);
 /* The out-of-memory error; what names the thing that could not be allocated. */
 enum vd_code vd_err_nomem(struct vd_err *err, const char *what);
 
