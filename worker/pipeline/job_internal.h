@@ -1,0 +1,81 @@
+/* pipeline/job_internal.h - what the job's files share. Nobody else includes it.
+ *
+ * job.c          life, and the pipeline's calls
+ * job_context.c  one round trip to Redis before reasoning
+ * job_reason.c   the reasoning, driven: models, deadline
+ * job_settle.c   the end of every path: decision, dead letter, skip
+ */
+#ifndef VD_PIPELINE_JOB_INTERNAL_H
+#define VD_PIPELINE_JOB_INTERNAL_H
+
+#include "base/limits.h"
+#include "pipeline/ask.h"
+#include "pipeline/job.h"
+#include "pipeline/lookup.h"
+#include "reason/reason.h"
+
+enum vd_job_state {
+    VD_JOB_NEW,
+    VD_JOB_MATCHED,
+    VD_JOB_WAITING,
+    VD_JOB_CONTEXT,
+    VD_JOB_REASON,
+    VD_JOB_SETTLED
+};
+
+struct vd_job {
+    const struct vd_job_services *s;
+    struct vd_record *rec;
+    const struct vd_event *event;
+    struct vd_policy_set *set;
+    const struct vd_policy *policy;
+    int64_t clock_ms; /* wall clock, pinned when the record was read */
+    enum vd_job_state state;
+    bool detached; /* canceled or freed by the owner: say nothing any more (I4) */
+    bool freed;
+    unsigned pending; /* callbacks outstanding */
+
+    struct vd_arena arena;
+    struct vd_facts *facts;
+    char id[VD_SHA256_HEX_SIZE];
+    struct vd_span key;
+    struct vd_key_entry key_entry;
+    int64_t waiting_since_ms;
+    bool forced; /* decide without a model, because of: */
+    bool forced_review;
+    enum vd_stop forced_stop;
+    const char *forced_why;
+
+    struct vd_lookup *lookup;
+    struct vd_read *reads;
+    cJSON **contexts; /* policy->context_count */
+    struct vd_reason *reason;
+    struct vd_ask_call *ask;
+    int64_t calls; /* requests sent, retries included */
+    struct vd_timer *timer;
+
+    struct vd_output *outputs;
+    struct vd_job *next;
+};
+
+/* job.c: a callback came. False: the owner has gone, and maybe the job with it now. */
+bool vd_job_came_back(struct vd_job *job);
+/* From the record's fetch (G3). */
+int64_t vd_job_deadline_mono_ms(const struct vd_job *job);
+
+/* job_context.c: read what the policy names, then reason. */
+void vd_job_begin_context(struct vd_job *job);
+
+/* job_reason.c: context_missing: Redis did not answer before the deadline. */
+void vd_job_begin_reasoning(struct vd_job *job, bool context_missing);
+
+/* job_settle.c. started: the pipeline waits for settled(). */
+void vd_job_settle(struct vd_job *job, struct vd_output *take_outputs, bool started);
+void vd_job_settle_outcome(struct vd_job *job); /* the reasoning is DONE */
+void vd_job_dead_letter(struct vd_job *job, enum vd_stage stage, const struct vd_err *why,
+                        bool started);
+/* An event that needs more than a job may have is a dead letter; only memory that is really out stops the worker. */
+void vd_job_failed(struct vd_job *job, const struct vd_err *err);
+void vd_job_fatal(struct vd_job *job, const struct vd_err *err);
+
+#endif

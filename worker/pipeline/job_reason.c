@@ -1,0 +1,130 @@
+/* pipeline/job_reason.c - see job.h: the reasoning, driven by models and the deadline. */
+#include "pipeline/job_internal.h"
+
+#include "base/clock.h"
+
+#define DEADLINE_SLACK_MS 20 /* the router and our timer wait for the same moment */
+
+static void advance(struct vd_job *job);
+
+static void stop_reasoning(struct vd_job *job, enum vd_stop stop)
+{
+    struct vd_err err;
+
+    if (vd_reason_stop(job->reason, stop, &err) != VD_OK)
+        vd_job_failed(job, &err);
+    else
+        vd_job_settle_outcome(job);
+}
+
+static void on_answer(void *arg, const struct vd_ask_result *result)
+{
+    struct vd_job *job = arg;
+    struct vd_err err;
+
+    if (!vd_job_came_back(job))
+        return;
+    job->ask = NULL;
+    job->calls += result->calls;
+    if (job->state != VD_JOB_REASON)
+        return; /* the deadline decided first */
+    if (result->stopped) {
+        /* The router gives up at the same deadline, maybe a turn earlier than our timer. */
+        bool late = vd_mono_ms() + DEADLINE_SLACK_MS >= vd_job_deadline_mono_ms(job);
+
+        stop_reasoning(job, late ? VD_STOP_DEADLINE : result->stop);
+        return;
+    }
+    if (vd_reason_answer(job->reason, &result->answer, &err) != VD_OK)
+        vd_job_failed(job, &err);
+    else
+        advance(job);
+}
+
+/* Ask, or settle. */
+static void advance(struct vd_job *job)
+{
+    struct vd_ask_request request = {
+        .router = job->s->router,
+        .metrics = job->s->metrics,
+        .policy = job->policy,
+        .reason = job->reason,
+        .default_models = job->s->default_models,
+        .default_model_count = job->s->default_model_count,
+        .deadline_mono_ms = vd_job_deadline_mono_ms(job),
+        .calls_left = job->policy->budget.max_model_calls - job->calls,
+    };
+    struct vd_err err;
+    enum vd_code rc;
+
+    if (vd_reason_state(job->reason) == VD_REASON_DONE) {
+        vd_job_settle_outcome(job);
+        return;
+    }
+    if (job->s->router == NULL || job->s->stop_models) {
+        stop_reasoning(job, job->s->router == NULL ? VD_STOP_NO_MODEL : VD_STOP_KILL_SWITCH);
+        return;
+    }
+    if (request.calls_left <= 0) {
+        stop_reasoning(job, VD_STOP_MODEL_UNAVAILABLE);
+        return;
+    }
+    rc = vd_ask_start(&request, on_answer, job, &job->ask, &err);
+    if (rc == VD_OK)
+        job->pending++;
+    else if (rc == VD_E_NOMEM)
+        vd_job_failed(job, &err);
+    else
+        stop_reasoning(job, VD_STOP_MODEL_UNAVAILABLE);
+}
+
+static void on_deadline(void *arg)
+{
+    struct vd_job *job = arg;
+
+    if (job->state != VD_JOB_REASON)
+        return;
+    if (job->ask != NULL) {
+        vd_ask_cancel(job->ask);
+        job->ask = NULL;
+    }
+    stop_reasoning(job, VD_STOP_DEADLINE);
+}
+
+void vd_job_begin_reasoning(struct vd_job *job, bool context_missing)
+{
+    struct vd_reason_start start = {
+        .facts = job->facts,
+        .decision_id = vd_span_of(job->id),
+        .marker_key = job->s->marker_key,
+        .redact_key = job->s->redact_key,
+    };
+    int64_t left_ms = vd_job_deadline_mono_ms(job) - vd_mono_ms();
+    struct vd_err err;
+
+    job->state = VD_JOB_REASON;
+    if (vd_facts_complete(job->facts, &err) != VD_OK ||
+        vd_reason_new(&start, &job->reason, &err) != VD_OK) {
+        vd_job_failed(job, &err);
+    } else if (job->forced_review) {
+        if (vd_reason_review(job->reason, vd_stop_name(job->forced_stop), job->forced_why, &err) !=
+            VD_OK)
+            vd_job_failed(job, &err);
+        else
+            vd_job_settle_outcome(job);
+    } else if (job->forced) {
+        stop_reasoning(job, job->forced_stop);
+    } else if (context_missing) {
+        stop_reasoning(job, VD_STOP_CONTEXT_UNAVAILABLE);
+    } else if (vd_reason_state(job->reason) == VD_REASON_DONE) {
+        vd_job_settle_outcome(job);
+    } else if (left_ms <= 0) {
+        stop_reasoning(job, VD_STOP_DEADLINE);
+    } else if (vd_timer_new(job->s->loop, on_deadline, job, &job->timer) != VD_OK) {
+        (void)vd_err_nomem(&err, "timer");
+        vd_job_failed(job, &err);
+    } else {
+        vd_timer_start(job->timer, (uint64_t)left_ms, 0);
+        advance(job);
+    }
+}

@@ -1,0 +1,216 @@
+/* pipeline/job_settle.c - see job.h: the end of every path. */
+#include "pipeline/job_internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "pipeline/decision.h"
+#include "policy/redact.h"
+
+void vd_job_fatal(struct vd_job *job, const struct vd_err *err)
+{
+    job->state = VD_JOB_SETTLED;
+    job->timer = vd_timer_free(job->timer);
+    job->s->fatal(job->s->arg, err);
+}
+
+/* The end of every path. started: the pipeline waits for settled(). */
+void vd_job_settle(struct vd_job *job, struct vd_output *take_outputs, bool started)
+{
+    assert(job->state != VD_JOB_SETTLED); /* I1 */
+    job->state = VD_JOB_SETTLED;
+    job->outputs = take_outputs;
+    job->timer = vd_timer_free(job->timer);
+    if (started && !job->detached)
+        job->s->settled(job->s->arg, job);
+}
+
+void vd_job_dead_letter(struct vd_job *job, enum vd_stage stage, const struct vd_err *why,
+                        bool started)
+{
+    struct vd_dead_letter letter = {
+        .topic = job->s->topics->dead_letter,
+        .stage = stage,
+        .reason = why->msg,
+        .policy_id = job->policy->id,
+        .decision_id = job->id[0] != '\0' ? job->id : NULL,
+        .wall_ms = vd_wall_ms(),
+        .max_bytes = job->s->dead_letter_max_bytes,
+    };
+    struct vd_output *out = vd_dead_letter_new(job->rec, &letter);
+    struct vd_err err;
+
+    if (out == NULL) {
+        (void)vd_err_nomem(&err, "dead letter");
+        vd_job_fatal(job, &err);
+        return;
+    }
+    vd_metric_add(job->s->metrics, VD_M_DEAD_LETTERS, vd_stage_name(stage), "", 1);
+    /* Not the reason: it may quote the event. It stands in the dead letter. */
+    vd_log(VD_WARN, "event.dead_letter", VD_F_STR("stage", vd_stage_name(stage)),
+           VD_F_STR("policy", job->policy->id), VD_F_STR("topic", job->rec->topic),
+           VD_F_INT("partition", job->rec->partition), VD_F_INT("offset", job->rec->offset));
+    vd_job_settle(job, out, started);
+}
+
+/* Rules that refused a proposal, also one that was repaired afterwards. Without a model there is only the outcome's own. */
+static void count_failures(const struct vd_job *job, const cJSON *reasoning,
+                           const struct vd_outcome *o)
+{
+    const cJSON *step, *rule;
+    bool asked = false;
+
+    cJSON_ArrayForEach(step, vd_json_get(reasoning, "steps"))
+    {
+        asked = true;
+        cJSON_ArrayForEach(rule, vd_json_get(step, "rules"))
+        {
+            struct vd_span verdict = vd_json_get_string(rule, "verdict"),
+                           id = vd_json_get_string(rule, "id");
+            char name[96];
+
+            if (!vd_span_eq_c(verdict, "fail") && !vd_span_eq_c(verdict, "error"))
+                continue;
+            (void)snprintf(name, sizeof(name), "%.*s", (int)id.len, id.ptr);
+            vd_metric_add(job->s->metrics, VD_M_RULE_FAILURES, job->policy->id, name, 1);
+        }
+    }
+    for (size_t i = 0; i < o->rule_count && !asked; i++)
+        if (o->rules[i].verdict == VD_FAIL || o->rules[i].verdict == VD_ERROR_VERDICT)
+            vd_metric_add(job->s->metrics, VD_M_RULE_FAILURES, job->policy->id, o->rules[i].id, 1);
+}
+
+static void count_outcome(const struct vd_job *job, const struct vd_outcome *o, int64_t total_ms)
+{
+    struct vd_metrics *m = job->s->metrics;
+
+    vd_metric_add(m, VD_M_DECISIONS, job->policy->id, vd_status_name(o->status), 1);
+    vd_metric_observe_ms(m, VD_M_DECISION_TIME, job->policy->id, total_ms);
+    if (o->degraded_reason != NULL)
+        vd_metric_add(m, VD_M_DEGRADED, job->policy->id, o->degraded_reason, 1);
+    if (o->usage.repairs > 0)
+        vd_metric_add(m, VD_M_REPAIRS, job->policy->id, "", (uint64_t)o->usage.repairs);
+}
+
+/* Context values by name, redacted for the audit (borrowed where nothing is); NULL when memory is out. */
+static cJSON *context_for_audit(struct vd_job *job, struct vd_err *err)
+{
+    bool redacts = vd_redacts(job->policy, VD_REDACT_AUDIT);
+    cJSON *document = cJSON_CreateObject();
+    size_t changed;
+
+    for (size_t i = 0; i < job->policy->context_count && document != NULL; i++) {
+        const char *name = job->policy->contexts[i].name;
+        const cJSON *value = job->contexts[i];
+        bool ok = value == NULL ? vd_json_put(document, name, cJSON_CreateNull())
+                  : redacts     ? vd_json_put(document, name, vd_json_copy(value))
+                                : vd_json_put_borrowed(document, name, value);
+
+        if (!ok)
+            document = vd_json_free(document);
+    }
+    if (document == NULL) {
+        (void)vd_err_nomem(err, "audit");
+        return NULL;
+    }
+    if (vd_redact(job->policy, VD_REDACT_AUDIT, job->s->redact_key, document, &changed, err) !=
+        VD_OK)
+        document = vd_json_free(document);
+    return document;
+}
+
+/* The decision's and the audit record of d, as a list. */
+static enum vd_code make_outputs(struct vd_job *job, const struct vd_decision *d,
+                                 struct vd_output **ret, struct vd_err *err)
+{
+    const struct vd_pipeline_topics *topics = job->s->topics;
+    struct vd_audit_parts parts = {.clock_ms = job->clock_ms};
+    cJSON *reasoning = NULL;
+    cJSON *context = NULL;
+    struct vd_output *out = NULL;
+    struct vd_buf json;
+    enum vd_code rc;
+
+    vd_buf_init(&json, VD_DECISION_MAX_BYTES);
+    rc = vd_decision_write(d, &json);
+    if (rc != VD_OK) {
+        rc = vd_err_set(err, rc, false, "decision record: %s", vd_code_name(rc));
+        goto done;
+    }
+    rc = vd_reason_record(job->reason, &reasoning, err);
+    if (rc != VD_OK)
+        goto done;
+    context = context_for_audit(job, err);
+    if (context == NULL) {
+        rc = err->code;
+        goto done;
+    }
+    count_failures(job, reasoning, d->outcome);
+    parts.reasoning = reasoning;
+    parts.context = context;
+    out = vd_decision_output(d, topics, vd_buf_span(&json));
+    if (out != NULL)
+        out->next = vd_audit_output(d, &parts, topics, vd_buf_span(&json), job->s->audit_max_bytes);
+    if (out == NULL || out->next == NULL) {
+        out = vd_output_free(out);
+        rc = vd_err_nomem(err, "decision");
+        goto done;
+    }
+    *ret = out;
+done:
+    (void)vd_json_free(reasoning);
+    (void)vd_json_free(context);
+    vd_buf_free(&json);
+    return rc;
+}
+
+void vd_job_settle_outcome(struct vd_job *job)
+{
+    const struct vd_outcome *o = vd_reason_outcome(job->reason);
+    struct vd_decision d = {
+        .id = job->id,
+        .policy = job->policy,
+        .rec = job->rec,
+        .event = job->event,
+        .outcome = o,
+        .usage = o->usage,
+        .key = job->key,
+        .now_ms = vd_wall_ms(),
+        .total_ms = vd_mono_ms() - job->rec->fetched_mono_ms,
+        .worker = job->s->worker,
+        .source = job->s->source,
+    };
+    struct vd_output *outputs = NULL;
+    struct vd_err err;
+
+    if (d.usage.model_calls < job->calls)
+        d.usage.model_calls = job->calls;
+    if (make_outputs(job, &d, &outputs, &err) != VD_OK) {
+        if (err.code == VD_E_NOMEM)
+            vd_job_fatal(job, &err);
+        else
+            vd_job_dead_letter(job, VD_STAGE_PUBLISH, &err, true);
+        return;
+    }
+    count_outcome(job, o, d.total_ms);
+    vd_job_settle(job, outputs, true);
+}
+
+/* An event that needs more than a job may have is a dead letter; only memory that is really out stops the worker. */
+void vd_job_failed(struct vd_job *job, const struct vd_err *err)
+{
+    struct vd_err capped;
+
+    if (err->code != VD_E_NOMEM) {
+        vd_job_dead_letter(job, VD_STAGE_REASON, err, true);
+    } else if (job->arena.capped) {
+        (void)vd_err_set(&capped, VD_E_LIMIT, false,
+                         "deciding this event needs more than %zu bytes (%s)", job->arena.max,
+                         err->msg);
+        vd_job_dead_letter(job, VD_STAGE_REASON, &capped, true);
+    } else {
+        vd_job_fatal(job, err);
+    }
+}
