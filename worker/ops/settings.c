@@ -86,6 +86,10 @@ static const struct vd_conf_row rows[] = {
      "Longest wait for one round trip.", NULL},
     {"redis.require_noeviction", VD_CONF_T_BOOL, FIELD(redis_require_noeviction), "false", 0, 0,
      NULL, 0, "Stay away from a Redis that may evict keys.", NULL},
+    {"redis.prefix", VD_CONF_T_STRING, FIELD(redis_prefix), NULL, 0, 256, NULL, 0,
+     "Begins every key that verdict itself writes; the same on all workers of a group. Default: "
+     "verdict:GROUP: with the group percent-encoded.",
+     NULL},
 
     {"models", VD_CONF_T_NODE, FIELD(models_node), NULL, 0, 0, NULL, VD_CONF_NO_ENV,
      "Language models: groups by name { provider; url; model; key_env; ... }. None: fallbacks "
@@ -344,13 +348,35 @@ static void empty_is_unset(const char **value)
         *value = NULL;
 }
 
+/* "verdict:GROUP:"; NULL when memory is out. */
+static const char *default_prefix(const struct vd_settings *s)
+{
+    struct vd_buf text;
+    const char *prefix = NULL;
+
+    vd_buf_init(&text, 1024);
+    (void)vd_buf_add_c(&text, "verdict:");
+    for (const char *c = s->group; c != NULL && *c != '\0'; c++) {
+        bool plain = (*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') ||
+                     (*c >= '0' && *c <= '9') || strchr("_.-", *c) != NULL;
+
+        (void)(plain ? vd_buf_add_char(&text, *c)
+                     : vd_buf_addf(&text, "%%%02X", (unsigned char)*c));
+    }
+    (void)vd_buf_add_char(&text, ':');
+    if (text.failed == VD_OK)
+        prefix = vd_arena_strndup(&s->memory->arena, vd_buf_span(&text));
+    vd_buf_free(&text);
+    return prefix;
+}
+
 static enum vd_code derive(struct vd_settings *s, struct vd_diags *diags, struct vd_err *err)
 {
     const char **optional[] = {
-        &s->client_id,      &s->instance_id,      &s->transactional_id, &s->redis_address,
-        &s->redis_username, &s->redis_password,   &s->redis_ca_file,    &s->schemas_dir,
-        &s->worker_name,    &s->kill_switch_file, &s->marker_key,       &s->redact_key,
-        &s->admin_listen,   &s->admin_token,
+        &s->client_id,      &s->instance_id,    &s->transactional_id, &s->redis_address,
+        &s->redis_username, &s->redis_password, &s->redis_ca_file,    &s->redis_prefix,
+        &s->schemas_dir,    &s->worker_name,    &s->kill_switch_file, &s->marker_key,
+        &s->redact_key,     &s->admin_listen,   &s->admin_token,
     };
     char host[128] = "worker";
 
@@ -368,6 +394,10 @@ static enum vd_code derive(struct vd_settings *s, struct vd_diags *diags, struct
         if (s->worker_name == NULL)
             return vd_err_nomem(err, "settings");
     }
+    if (s->redis_prefix == NULL)
+        s->redis_prefix = default_prefix(s);
+    if (s->redis_prefix == NULL)
+        return vd_err_nomem(err, "settings");
     s->memory->properties = vd_alloc_array(s->properties.count, sizeof(*s->memory->properties));
     if (s->memory->properties == NULL)
         return vd_err_nomem(err, "settings");

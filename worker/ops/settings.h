@@ -52,7 +52,7 @@ struct vd_settings {
 
     /* redis */
     const char *redis_address, *redis_username, *redis_password, *redis_password_file,
-        *redis_ca_file;
+        *redis_ca_file, *redis_prefix;
     int64_t redis_connect_timeout_ms, redis_timeout_ms;
     bool redis_require_noeviction;
 

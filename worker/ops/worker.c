@@ -560,6 +560,7 @@ static enum vd_code make_pipeline(struct vd_worker *w, struct vd_err *err)
         .topics = &s->output,
         .worker = s->worker_name,
         .source = s->source,
+        .redis_prefix = s->redis_prefix,
         .marker_key = key_or_random(s->marker_key, w->random_keys[0]),
         .redact_key = key_or_random(s->redact_key, w->random_keys[1]),
         .default_models = w->default_models,

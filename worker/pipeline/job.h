@@ -42,8 +42,9 @@ struct vd_job_services {
     const char *cluster_id;                        /* NULL: none */
     size_t audit_max_bytes, dead_letter_max_bytes; /* of a whole record, as the topics allow */
     const struct vd_pipeline_topics *topics;
-    const char *worker; /* this worker's name, in every decision */
-    const char *source; /* CloudEvents source of decisions */
+    const char *worker;       /* this worker's name, in every decision */
+    const char *source;       /* CloudEvents source of decisions */
+    const char *redis_prefix; /* of every key that is written; NULL where nothing is */
     struct vd_span marker_key, redact_key;
     const size_t *default_models; /* router indexes for policies that name none */
     size_t default_model_count;
