@@ -99,6 +99,7 @@ def test_coverage_below_the_minimum_fails_and_lists_what_is_missing(copy):
     ("{}", "must be a list"),
     ('[{"name":"x","event":{},"expekt":{}}]', "a case is"),
     ('[{"name":"x","event":{},"expect":{"status":"skip","actoin":"y"}}]', "write action"),
+    ('[{"name":"x","like":"y","expect":{"status":"skip"}}]', "no earlier case"),
     ('[{"name":"x","event":{},"now":"yesterday","expect":{"status":"skip"}}]', "RFC 3339"),
 ])
 def test_broken_cases_are_refused(copy, text, says):

@@ -8,6 +8,7 @@
 #include "base/diag.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "reason/case_like.h"
 #include "reason/decide.h"
 #include "reason/internal.h"
 
@@ -350,15 +351,35 @@ static enum vd_code run_case(struct run *run, const cJSON *one, struct vd_err *e
     return rc;
 }
 
+/* A case that cannot be written out fails; the others run. */
+static enum vd_code write_out(struct run *run, const cJSON *cases, cJSON *one, bool *ret_written,
+                              struct vd_err *err)
+{
+    struct vd_err why = {0};
+    enum vd_code rc =
+        vd_json_kind(one) == VD_JSON_OBJECT ? vd_case_write_out(cases, one, &why) : VD_OK;
+
+    *ret_written = rc == VD_OK;
+    if (rc == VD_E_CONFIG) {
+        fail(run);
+        (void)vd_buf_addf(run->out, "    %s\n", why.msg);
+        return VD_OK;
+    }
+    if (rc != VD_OK && err != NULL)
+        *err = why;
+    return rc;
+}
+
 static enum vd_code run_all(struct run *run, const cJSON *cases, struct vd_cases_report *ret,
                             struct vd_err *err)
 {
-    const cJSON *one;
+    cJSON *one;
 
     cJSON_ArrayForEach(one, cases)
     {
         struct vd_span name = vd_json_get_string(one, "name");
-        enum vd_code rc = VD_OK;
+        bool written = false;
+        enum vd_code rc;
         char *copy = vd_strndup(name.len > 0 ? name : VD_LIT("(a case without a name)"));
 
         if (copy == NULL)
@@ -366,7 +387,8 @@ static enum vd_code run_all(struct run *run, const cJSON *cases, struct vd_cases
         run->name = copy;
         run->failed = false;
         ret->cases++;
-        if (well_formed(run, one))
+        rc = write_out(run, cases, one, &written, err);
+        if (rc == VD_OK && written && well_formed(run, one))
             rc = run_case(run, one, err);
         ret->failed += run->failed ? 1 : 0;
         run->name = NULL;

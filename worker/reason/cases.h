@@ -11,6 +11,7 @@
  *           expect   "status": decided | fallback | escalated | dead_letter | skip; and any of "action", "params", "decided_by",
  *                    "degraded_reason", "source", "key", "stage", "model_calls", "rules": {name: pass | fail | error | clamped}
  *                    where a rule counts as seen in any proposal of the case
+           like, set, unset   another case with a few values changed: case_like.h
  * Thread:   any; blocking (reads the file).
  */
 #ifndef VD_REASON_CASES_H
