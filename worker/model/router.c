@@ -559,6 +559,12 @@ void vd_router_cancel(struct vd_router_call *call)
     vd_timer_start(call->router->soon, 0, 0);
 }
 
+uint32_t vd_router_sent(const struct vd_router_call *call)
+{
+    assert(call->magic == CALL_MAGIC);
+    return call->result.calls + (call->step == STEP_ASKING ? 1 : 0);
+}
+
 bool vd_router_available(const struct vd_router *router, const size_t *models, size_t model_count,
                          int64_t *ret_retry_ms)
 {

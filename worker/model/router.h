@@ -98,6 +98,8 @@ enum vd_code vd_router_submit(struct vd_router *router, const struct vd_router_r
                               struct vd_err *err) VD_MUST_CHECK;
 /* done comes on a later turn with VD_MODEL_CANCELED. */
 void vd_router_cancel(struct vd_router_call *call);
+/* Requests sent so far, one without an answer yet included: it may cost money already. */
+uint32_t vd_router_sent(const struct vd_router_call *call);
 
 /* Could any of these models be asked now? False: each breaker is open or out of quota; *ret_retry_ms then says when to look again. */
 bool vd_router_available(const struct vd_router *router, const size_t *models, size_t model_count,

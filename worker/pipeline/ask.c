@@ -215,3 +215,8 @@ void vd_ask_cancel(struct vd_ask_call *call)
 {
     vd_router_cancel(call->call);
 }
+
+int64_t vd_ask_sent(const struct vd_ask_call *call)
+{
+    return (int64_t)vd_router_sent(call->call);
+}

@@ -39,5 +39,7 @@ typedef void vd_ask_fn(void *arg, const struct vd_ask_result *result);
 enum vd_code vd_ask_start(const struct vd_ask_request *request, vd_ask_fn *done, void *arg,
                           struct vd_ask_call **ret_call, struct vd_err *err) VD_MUST_CHECK;
 void vd_ask_cancel(struct vd_ask_call *call);
+/* Requests sent so far, one without an answer yet included. */
+int64_t vd_ask_sent(const struct vd_ask_call *call);
 
 #endif

@@ -85,6 +85,7 @@ static void on_deadline(void *arg)
     if (job->state != VD_JOB_REASON)
         return;
     if (job->ask != NULL) {
+        job->calls += vd_ask_sent(job->ask); /* spent, though nobody waits for the answer */
         vd_ask_cancel(job->ask);
         job->ask = NULL;
     }
