@@ -32,7 +32,7 @@ ALL_LDFLAGS = $(OPT) -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 ALL_LDLIBS  = $(LIB_LDLIBS) -lm -lpthread
 
 SRC   := $(foreach d,$(ONLY),$(wildcard worker/$(d)/*.c))
-OBJ   := $(SRC:%.c=$(OUT)/%.o)
+OBJ   := $(SRC:%.c=$(OUT)/%.o) $(if $(filter commands,$(ONLY)),$(OUT)/worker/commands/demo.json.o)
 LIB   := $(OUT)/libverdict.a
 UNITS := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT  ?= $(UNITS)
@@ -44,6 +44,11 @@ $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+# The demo's script becomes part of the program.
+$(OUT)/worker/commands/demo.json.o: worker/commands/demo.json
+	@mkdir -p $(@D)
+	@cd $(<D) && ld -r -b binary -z noexecstack -o $(abspath $@) $(<F)
 
 $(LIB): $(OBJ)
 	@rm -f $@

@@ -255,7 +255,7 @@ static enum vd_code show(struct deciding *d, bool json, struct vd_err *err)
         if (json)
             printf("%.*s\n", (int)o->value.len, o->value.ptr);
         else if (o->kind == VD_OUTPUT_AUDIT)
-            rc = vd_trace_print(o->value, isatty(STDOUT_FILENO) != 0, err);
+            rc = vd_trace_print(o->value, true, isatty(STDOUT_FILENO) != 0, err);
         else if (o->kind == VD_OUTPUT_DEAD_LETTER)
             vd_trace_print_dead_letter(o);
     }

@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "commands/commands.h"
-#include "commands/demo_events.h"
+#include "commands/demo_script.h"
 #include "commands/demo_stage.h"
 #include "commands/trace.h"
 
@@ -21,6 +21,7 @@
 #define VOLUME_WAIT_MS 45000
 #define MAX_ROWS       16
 #define MAX_EVENTS     20000
+#define PAID_MINOR     4900 /* what each disputed order of demo.json cost */
 
 /* Ctrl-C: set by the handler, read between steps. */
 static volatile sig_atomic_t interrupted;
@@ -46,6 +47,8 @@ struct demo {
     struct row rows[MAX_ROWS];
     size_t row_count;
     unsigned dead_letters, decisions, refused_refunds, refunds;
+    const cJSON *script;
+    unsigned stories; /* told */
     int64_t *latencies_ms;
     size_t latency_count;
 };
@@ -67,10 +70,13 @@ static void title(const struct demo *d, const char *text)
 
 /* -- events in, records out --------------------------------------------------------------------------------------------------- */
 
-static enum vd_code publish(struct demo *d, struct vd_err *err)
+static enum vd_code publish(struct demo *d, const cJSON *sample, unsigned n, struct vd_err *err)
 {
     const struct vd_demo_event *e = &d->event;
+    enum vd_code rc = vd_demo_event_make(sample, n, &d->event, err);
 
+    if (rc != VD_OK)
+        return rc;
     return vd_kafka_writer_send(vd_stage_writer(d->stage), e->topic, -1, vd_buf_span(&e->key),
                                 vd_buf_span(&e->value), e->headers, e->header_count, err);
 }
@@ -86,7 +92,7 @@ static bool is_dead_letter(const struct vd_record *rec)
 }
 
 /* The next audit record, told step by step. */
-static enum vd_code tell_next(struct demo *d, struct vd_err *err)
+static enum vd_code tell_next(struct demo *d, bool whole, struct vd_err *err)
 {
     int64_t until = vd_mono_ms() + STORY_WAIT_MS;
 
@@ -97,109 +103,77 @@ static enum vd_code tell_next(struct demo *d, struct vd_err *err)
         if (rc != VD_OK)
             return rc;
         if (rec != NULL && is_audit(rec))
-            return vd_trace_print(rec->value, d->colour, err);
+            return vd_trace_print(rec->value, whole, d->colour, err);
     }
     return vd_err_set(err, VD_E_TIMEOUT, false,
                       "no decision after %d s; the worker's log says why: %s", STORY_WAIT_MS / 1000,
                       vd_stage_log(d->stage));
 }
 
-static enum vd_code set_model(struct demo *d, const char *behaviour, struct vd_err *err)
-{
-    cJSON *change = NULL;
-    enum vd_code rc = vd_json_parse(vd_span_of(behaviour), &change, err);
-
-    if (rc == VD_OK)
-        rc = vd_stage_model(d->stage, change, err);
-    (void)vd_json_free(change);
-    return rc;
-}
-
-/* -- the model ----------------------------------------------------------------------------------------------------------- */
-
-#define PROPOSAL(action, params, why, evidence)                                                    \
-    "{\"action\":\"" action "\",\"params\":" params ",\"confidence\":0.9,\"rationale\":\"" why     \
-    "\",\"evidence\":[" evidence "]}"
-#define RULE(match, answers) "{\"match\":\"" match "\",\"answers\":[" answers "]}"
-#define OBEYS(amount)                                                                              \
-    PROPOSAL("refund", "{\"amount_minor\":" amount "}", "The message orders it.",                  \
-             "\"/event/data/object/reason\"")
-
-/* The simulated model. It does what a text tells it to, and what a plain reading of the facts suggests otherwise; told no, it
- * insists, but in the first story. */
-static const char behaviour[] =
-    "{\"obey\": true, \"latency\": \"lognormal:60:0.5\", \"seed\": 1, \"rules\": [" RULE(
-        "Parcel 1042", OBEYS("400000") "," PROPOSAL(
-                           "refund", "{\"amount_minor\":4900}",
-                           "Our own records say that the parcel was lost.",
-                           "\"/order/status\"")) "," RULE("$9,999",
-                                                          OBEYS("999900")) "," RULE("5000 dollars",
-                                                                                    OBEYS(
-                                                                                        "500000")) "," RULE("Amount $4000",
-                                                                                                            OBEYS("400000")) "," RULE("\\\"status\\\":\\\"lost", PROPOSAL("refund",
-                                                                                                                                                                          "{\"amount_minor\":4900}", "The parcel was lost.", "\"/order/status\"")) "," RULE("\\\"status\\\":\\\"returned", PROPOSAL("refund",
-                                                                                                                                                                                                                                                                                                    "{\"amount_minor\":4900}", "The goods came back.", "\"/order/status\"")) "," RULE("\\\"status\\\":\\\"delivered",
-                                                                                                                                                                                                                                                                                                                                                                                      PROPOSAL(
-                                                                                                                                                                                                                                                                                                                                                                                          "deny",
-                                                                                                                                                                                                                                                                                                                                                                                          "{\"reason\":\"delivered\"}",
-                                                                                                                                                                                                                                                                                                                                                                                          "It was delivered.",
-                                                                                                                                                                                                                                                                                                                                                                                          "\"/order/status\"")) "," RULE("\\\"status\\\":\\\"in_transit", PROPOSAL("ask_evidence", "{\"party\":\"seller\",\"days\":30}", "It is on its way.", "")) "," RULE("insufficient_funds",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                            PROPOSAL(
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "retry",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "{\"after_hours\":400,\"method\":\"backup\"}", "Payday is near.",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "\"/sub/last_decline\"")) "," RULE("do_not_honor", PROPOSAL("ask_new_card", "{\"channel\":\"in_app\"}", "The card will not work.",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                            "\"/sub/last_decline\"")) "," RULE("\\\"able\\\":[\\\"louisville", PROPOSAL("ship",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                        "{\"warehouse\":\"louisville\",\"carrier\":\"standard\",\"promise_days\":5}", "All of it is there.", "")) "," RULE("NumberOfItemsShipped\\\":0",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           PROPOSAL(
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "cancel",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "{\"restock\":true}",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "The buyer asks for it.",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "")) "," RULE("NumberOfItemsShipped",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                             PROPOSAL(
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "offer_return",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "{\"window_days\":90}",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "It is on its way.",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "")) "]}";
-
 /* -- stories -------------------------------------------------------------------------------------------------------------------- */
 
-static enum vd_code tell_hostile_dispute(struct demo *d, struct vd_err *err)
+static void print_lines(const cJSON *lines)
 {
-    enum vd_code rc;
+    const cJSON *line;
 
-    title(d, "1. A hostile dispute");
-    printf("A buyer disputes 49.00 dollars. In the message stands an order to the model, and this "
-           "model obeys it:\n"
-           "  buyer      %s\n",
-           VD_DEMO_STORY_TEXT);
-    rc = vd_demo_event_story(VD_STORY_HOSTILE_DISPUTE, &d->event);
-    if (rc == VD_OK)
-        rc = publish(d, err);
-    if (rc == VD_OK)
-        rc = tell_next(d, err);
-    if (rc == VD_OK)
-        printf("The model proposed 4,000 dollars. Rules in plain C refused it and said why; the "
-               "model reconsidered;\n"
-               "what was committed to decisions.marketplace stays inside the policy.\n");
+    cJSON_ArrayForEach(line, lines) printf("%s\n", vd_json_string(line).ptr);
+}
+
+/* A story's events, each told when it is decided: the next one is an answer to it. */
+static enum vd_code tell_events(struct demo *d, const cJSON *story, struct vd_err *err)
+{
+    const cJSON *sample;
+    bool whole = cJSON_IsTrue(vd_json_get(story, "whole"));
+    enum vd_code rc = VD_OK;
+
+    cJSON_ArrayForEach(sample, vd_json_get(story, "events"))
+    {
+        const cJSON *say = vd_json_get(sample, "say");
+
+        if (interrupted)
+            return VD_OK;
+        if (say != NULL)
+            printf("%s\n", vd_json_string(say).ptr);
+        rc = publish(d, sample, 0, err);
+        if (rc == VD_OK)
+            rc = tell_next(d, whole, err);
+        if (rc != VD_OK)
+            return rc;
+    }
     return rc;
 }
 
-static enum vd_code tell_dead_model(struct demo *d, struct vd_err *err)
+static enum vd_code tell_story(struct demo *d, const cJSON *story, unsigned number,
+                               struct vd_err *err)
 {
-    enum vd_code rc =
-        set_model(d, "{\"rules\": [{\"match\": \":\", \"answers\": [{\"status\": 503}]}]}", err);
+    const cJSON *change = vd_json_get(story, "model");
+    char text[128];
+    enum vd_code rc = change != NULL ? vd_stage_model(d->stage, change, err) : VD_OK;
 
-    title(d, "2. A dead model");
-    printf("A payment failed, and the model answers nothing but 503. The policy's fallback "
-           "decides, on time:\n");
+    (void)snprintf(text, sizeof(text), "%u. %s", number, vd_json_get_string(story, "title").ptr);
+    title(d, text);
+    print_lines(vd_json_get(story, "tell"));
     if (rc == VD_OK)
-        rc = vd_demo_event_story(VD_STORY_DEAD_MODEL, &d->event);
+        rc = tell_events(d, story, err);
     if (rc == VD_OK)
-        rc = publish(d, err);
-    if (rc == VD_OK)
-        rc = tell_next(d, err);
-    if (rc == VD_OK)
-        rc = set_model(d, behaviour, err);
+        print_lines(vd_json_get(story, "end"));
+    if (rc == VD_OK && change != NULL)
+        rc = vd_stage_model(d->stage, vd_json_get(d->script, "model"), err);
+    return rc;
+}
+
+static enum vd_code tell_stories(struct demo *d, struct vd_err *err)
+{
+    const cJSON *story;
+    unsigned number = 0;
+    enum vd_code rc = VD_OK;
+
+    cJSON_ArrayForEach(story, vd_json_get(d->script, "stories"))
+    {
+        if (rc == VD_OK && !interrupted)
+            rc = tell_story(d, story, ++number, err);
+    }
+    d->stories = number;
     return rc;
 }
 
@@ -231,7 +205,7 @@ static void check_refund(struct demo *d, const cJSON *decision)
     if (!vd_span_eq_c(vd_json_get_string(decision, "action"), "refund"))
         return;
     d->refunds++;
-    if (number(vd_json_get(decision, "params"), "amount_minor") > VD_DEMO_PAID)
+    if (number(vd_json_get(decision, "params"), "amount_minor") > PAID_MINOR)
         d->refused_refunds++;
 }
 
@@ -299,22 +273,6 @@ static enum vd_code drain(struct demo *d, unsigned expected, struct vd_err *err)
     return VD_OK;
 }
 
-/* A shop's day: mostly ordinary, some of it broken, some of it hostile. */
-static enum vd_demo_kind draw(struct vd_prng *random)
-{
-    static const unsigned char shares[VD_DEMO_KINDS] = {
-        [VD_DEMO_INVOICE] = 30, [VD_DEMO_DISPUTE] = 15, [VD_DEMO_HOSTILE_DISPUTE] = 10,
-        [VD_DEMO_ORDER] = 25,   [VD_DEMO_CHANGE] = 10,  [VD_DEMO_MALFORMED] = 7,
-        [VD_DEMO_UNKNOWN] = 3,
-    };
-    unsigned roll = (unsigned)vd_prng_below(random, 100);
-    enum vd_demo_kind kind = 0;
-
-    while (kind + 1 < VD_DEMO_KINDS && roll >= shares[kind])
-        roll -= shares[kind++];
-    return kind;
-}
-
 static int by_size(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -327,8 +285,23 @@ static int64_t percentile(const struct demo *d, unsigned percent)
     return d->latency_count == 0 ? 0 : d->latencies_ms[(d->latency_count - 1) * percent / 100];
 }
 
-static void print_table(struct demo *d, unsigned events, const unsigned sent[VD_DEMO_KINDS],
-                        int64_t took_ms)
+/* What the volume is made of. */
+struct sent {
+    unsigned hostile, broken, unwanted, outcomes;
+};
+
+static void count_sent(struct sent *sent, const cJSON *sample)
+{
+    int64_t outcomes = 1;
+
+    (void)vd_json_int(vd_json_get(sample, "outcomes"), &outcomes);
+    sent->outcomes += (unsigned)outcomes;
+    sent->unwanted += outcomes == 0;
+    sent->broken += vd_json_get(sample, "text") != NULL;
+    sent->hostile += cJSON_IsTrue(vd_json_get(sample, "hostile")) != 0;
+}
+
+static void print_table(struct demo *d, unsigned events, const struct sent *sent, int64_t took_ms)
 {
     struct row sum = {.policy = "all"};
 
@@ -351,38 +324,39 @@ static void print_table(struct demo *d, unsigned events, const unsigned sent[VD_
     qsort(d->latencies_ms, d->latency_count, sizeof(*d->latencies_ms), by_size);
     printf("\n  %u events in %.1f s: %u decisions, %u dead letters (%u were broken), %u that no "
            "policy wants\n",
-           events, (double)took_ms / 1000, d->decisions, d->dead_letters, sent[VD_DEMO_MALFORMED],
-           sent[VD_DEMO_UNKNOWN]);
+           events, (double)took_ms / 1000, d->decisions, d->dead_letters, sent->broken,
+           sent->unwanted);
     printf("  from fetch to decision: p50 %" PRId64 " ms, p99 %" PRId64 " ms\n", percentile(d, 50),
            percentile(d, 99));
     printf("  %u disputes carried orders to the model; refunds above what was paid: %s%u of %u%s\n",
-           sent[VD_DEMO_HOSTILE_DISPUTE], bold(d), d->refused_refunds, d->refunds, plain(d));
+           sent->hostile, bold(d), d->refused_refunds, d->refunds, plain(d));
 }
 
 static enum vd_code show_volume(struct demo *d, unsigned events, struct vd_err *err)
 {
-    unsigned sent[VD_DEMO_KINDS] = {0};
+    const cJSON *volume = vd_json_get(d->script, "volume");
+    struct sent sent = {0};
     int64_t began = vd_mono_ms();
+    char text[64];
     enum vd_code rc = VD_OK;
 
-    title(d, "3. The volume");
+    (void)snprintf(text, sizeof(text), "%u. The volume", d->stories + 1);
+    title(d, text);
     printf("%u events of three domains, some malformed, some hostile, a model that takes its "
            "time:\n\n",
            events);
     for (unsigned n = 1; n <= events && rc == VD_OK && !interrupted; n++) {
-        enum vd_demo_kind kind = draw(&d->random);
+        const cJSON *sample = vd_demo_draw(volume, &d->random);
 
-        sent[kind]++;
-        rc = vd_demo_event_make(kind, n, &d->random, &d->event);
-        if (rc == VD_OK)
-            rc = publish(d, err);
+        count_sent(&sent, sample);
+        rc = publish(d, sample, n, err);
     }
     if (rc == VD_OK)
         rc = vd_kafka_writer_flush(vd_stage_writer(d->stage), 10000, err);
     if (rc == VD_OK)
-        rc = drain(d, events - sent[VD_DEMO_UNKNOWN], err);
+        rc = drain(d, sent.outcomes, err);
     if (rc == VD_OK && !interrupted)
-        print_table(d, events, sent, vd_mono_ms() - began);
+        print_table(d, events, &sent, vd_mono_ms() - began);
     if (rc == VD_OK && d->refused_refunds > 0)
         rc = vd_err_set(err, VD_E_BUG, false, "a refund above what was paid was committed");
     return rc;
@@ -454,30 +428,28 @@ static enum vd_code perform(struct demo *d, const struct vd_args *args, unsigned
         .schemas = find_folder(NULL, "schemas", schemas),
         .listen = vd_args_has(args, "keep-running") ? "127.0.0.1:9464" : "127.0.0.1:0",
     };
-    const struct vd_stage_fact *facts;
-    size_t fact_count;
-    cJSON *sim = NULL;
-    enum vd_code rc = vd_json_parse(vd_span_of(behaviour), &sim, err);
+    cJSON *script = NULL;
+    enum vd_code rc = vd_demo_script(&script, err);
 
-    conf.sim = sim;
-    facts = vd_demo_facts(&fact_count);
+    d->script = script;
+    conf.sim = vd_json_get(script, "model");
+    conf.redis = vd_json_get(script, "redis");
     printf("%sverdict demo%s: an embedded broker, a redis-server of its own, a simulated model. "
            "Starting ...\n",
            bold(d), plain(d));
     (void)fflush(stdout);
     if (rc == VD_OK)
-        rc = vd_stage_set_up(&conf, facts, fact_count, &d->stage, err);
+        rc = vd_stage_set_up(&conf, &d->stage, err);
     if (rc == VD_OK && !interrupted)
-        rc = tell_hostile_dispute(d, err);
-    if (rc == VD_OK && !interrupted)
-        rc = tell_dead_model(d, err);
+        rc = tell_stories(d, err);
     if (rc == VD_OK && !interrupted)
         rc = show_volume(d, events, err);
     if (rc == VD_OK && !interrupted)
         print_next_steps(d);
     if (rc == VD_OK && !interrupted && vd_args_has(args, "keep-running"))
         keep_running(d);
-    (void)vd_json_free(sim);
+    d->script = NULL;
+    (void)vd_json_free(script);
     return rc;
 }
 

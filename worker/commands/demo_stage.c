@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "commands/sim_server.h"
 #include "kafka/embedded.h"
@@ -25,6 +26,7 @@
 
 #define REDIS_START_MS  5000
 #define WORKER_START_MS 20000
+#define MAX_WORDS       32
 #define PATH_SIZE       160 /* a unix socket's path is at most 107 bytes */
 
 /* What the demo's policies read, and everything that the worker publishes to. */
@@ -169,39 +171,48 @@ static void on_seeded(void *arg, const struct vd_redis_result *result)
     vd_loop_stop(seeding->loop);
 }
 
-/* One round trip with all of them. */
-static enum vd_code seed_redis(struct vd_stage_set *s, const struct vd_stage_fact *facts,
-                               size_t count, struct vd_err *err)
+/* One command's words, borrowed from the script. */
+static struct vd_redis_command command_of(const cJSON *words, struct vd_span argv[MAX_WORDS])
+{
+    const cJSON *word;
+    size_t n = 0;
+
+    cJSON_ArrayForEach(word, words)
+    {
+        if (n < MAX_WORDS)
+            argv[n++] = vd_json_string(word);
+    }
+    return (struct vd_redis_command){argv, n};
+}
+
+/* As few round trips as there may be. */
+static enum vd_code seed_redis(struct vd_stage_set *s, const cJSON *script, struct vd_err *err)
 {
     struct vd_redis_conf conf = {.address = s->redis_socket, .db = -1};
     struct vd_redis_options options = {.timeout_ms = REDIS_START_MS};
-    struct vd_redis_command *commands = vd_alloc_array(count, sizeof(*commands));
-    struct vd_span(*words)[32] = vd_alloc_array(count, sizeof(*words));
+    struct vd_redis_command commands[VD_REDIS_MAX_PIPELINE];
+    struct vd_span words[VD_REDIS_MAX_PIPELINE][MAX_WORDS];
     struct seeding seeding = {.loop = NULL};
     struct vd_redis *redis = NULL;
-    enum vd_code rc = commands == NULL || words == NULL ? vd_err_nomem(err, "demo")
-                                                        : vd_loop_new(&seeding.loop, err);
+    const cJSON *command = script != NULL ? script->child : NULL;
+    enum vd_code rc = vd_loop_new(&seeding.loop, err);
 
     if (rc == VD_OK)
         rc = vd_redis_new(seeding.loop, &conf, NULL, NULL, &redis, err);
-    for (size_t i = 0; rc == VD_OK && i < count; i++) {
-        size_t n = 0;
+    while (rc == VD_OK && command != NULL) {
+        size_t count = 0;
 
-        for (; n < 32 && facts[i].argv[n] != NULL; n++)
-            words[i][n] = vd_span_of(facts[i].argv[n]);
-        commands[i] = (struct vd_redis_command){words[i], n};
-    }
-    if (rc == VD_OK)
+        for (; command != NULL && count < VD_REDIS_MAX_PIPELINE; command = command->next, count++)
+            commands[count] = command_of(command, words[count]);
         rc = vd_redis_submit(redis, commands, count, &options, on_seeded, &seeding, NULL, err);
-    if (rc == VD_OK) {
-        vd_loop_run(seeding.loop);
-        *err = seeding.err;
-        rc = err->code;
+        if (rc == VD_OK) {
+            vd_loop_run(seeding.loop);
+            *err = seeding.err;
+            rc = err->code;
+        }
     }
     (void)vd_redis_free(redis);
     (void)vd_loop_free(seeding.loop);
-    (void)vd_free(commands);
-    (void)vd_free(words);
     return rc;
 }
 
@@ -308,8 +319,8 @@ static enum vd_code start_clients(struct vd_stage_set *s, struct vd_err *err)
     return rc;
 }
 
-enum vd_code vd_stage_set_up(const struct vd_stage_conf *conf, const struct vd_stage_fact *facts,
-                             size_t fact_count, struct vd_stage_set **ret_set, struct vd_err *err)
+enum vd_code vd_stage_set_up(const struct vd_stage_conf *conf, struct vd_stage_set **ret_set,
+                             struct vd_err *err)
 {
     struct vd_stage_set *s = vd_alloc(sizeof(*s));
     enum vd_code rc;
@@ -327,7 +338,7 @@ enum vd_code vd_stage_set_up(const struct vd_stage_conf *conf, const struct vd_s
     if (rc == VD_OK)
         rc = vd_sim_start("127.0.0.1", 0, conf->sim, &s->sim, err);
     if (rc == VD_OK)
-        rc = seed_redis(s, facts, fact_count, err);
+        rc = seed_redis(s, conf->redis, err);
     if (rc == VD_OK)
         rc = start_worker(s, conf, err);
     if (rc == VD_OK)
@@ -370,11 +381,6 @@ struct vd_kafka_writer *vd_stage_writer(struct vd_stage_set *s)
 struct vd_kafka_reader *vd_stage_reader(struct vd_stage_set *s)
 {
     return s->reader;
-}
-
-struct vd_metrics *vd_stage_metrics(struct vd_stage_set *s)
-{
-    return vd_worker_metrics(s->worker);
 }
 
 const char *vd_stage_brokers(const struct vd_stage_set *s)

@@ -19,24 +19,18 @@ struct vd_stage_set;
 struct vd_stage_conf {
     const char *policies; /* folder */
     const char *schemas;
+    const cJSON *redis; /* commands that fill Redis: [[word, ...]] */
     const cJSON *sim;   /* behaviour of the simulated model, see sim_server.h */
     const char *listen; /* admin address: "127.0.0.1:0" */
 };
 
-/* One Redis command, words separated by blanks; values that hold blanks go into argv form instead. */
-struct vd_stage_fact {
-    const char *const *argv; /* NULL-terminated */
-};
-
-enum vd_code vd_stage_set_up(const struct vd_stage_conf *conf, const struct vd_stage_fact *facts,
-                             size_t fact_count, struct vd_stage_set **ret_set,
+enum vd_code vd_stage_set_up(const struct vd_stage_conf *conf, struct vd_stage_set **ret_set,
                              struct vd_err *err) VD_MUST_CHECK;
 void *vd_stage_take_down(struct vd_stage_set *set); /* NULL-safe; returns NULL */
 
 struct vd_kafka_writer *vd_stage_writer(struct vd_stage_set *set);
 struct vd_kafka_reader *
 vd_stage_reader(struct vd_stage_set *set); /* decisions, review, audit, dead letters */
-struct vd_metrics *vd_stage_metrics(struct vd_stage_set *set);
 const char *vd_stage_brokers(const struct vd_stage_set *set);
 const char *vd_stage_redis(const struct vd_stage_set *set);
 const char *vd_stage_model_url(const struct vd_stage_set *set);

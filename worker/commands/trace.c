@@ -10,6 +10,7 @@
 
 struct trace {
     bool colour;
+    bool whole; /* what was shown, and rules that passed, too */
 };
 
 static const char *paint(const struct trace *t, const char *code)
@@ -83,6 +84,8 @@ static void print_rules(const struct trace *t, const cJSON *rules)
         bool good = vd_span_eq_c(verdict, "pass");
         double headroom;
 
+        if (good && !t->whole)
+            continue;
         line(t, good ? GREEN : RED,
              good                               ? "  pass"
              : vd_span_eq_c(verdict, "clamped") ? "  clamped"
@@ -167,9 +170,9 @@ static void print_outcome(const struct trace *t, const cJSON *decision)
     }
 }
 
-enum vd_code vd_trace_print(struct vd_span audit_json, bool colour, struct vd_err *err)
+enum vd_code vd_trace_print(struct vd_span audit_json, bool whole, bool colour, struct vd_err *err)
 {
-    struct trace t = {colour};
+    struct trace t = {colour, whole};
     cJSON *audit = NULL;
     const cJSON *decision, *reasoning, *step;
     enum vd_code rc = vd_json_parse(audit_json, &audit, err);
@@ -188,7 +191,8 @@ enum vd_code vd_trace_print(struct vd_span audit_json, bool colour, struct vd_er
     printf(" version %lld, key ", (long long)number(decision, "policy_version"));
     put_clean(vd_json_get_string(decision, "key"));
     printf("\n");
-    print_members(&t, vd_json_get(reasoning, "shown"));
+    if (whole)
+        print_members(&t, vd_json_get(reasoning, "shown"));
     cJSON_ArrayForEach(step, vd_json_get(reasoning, "steps"))
     {
         print_step(&t, step, first);

@@ -11,8 +11,8 @@
 #include "base/err.h"
 #include "kafka/kafka.h"
 
-/* To standard output. VD_E_INPUT when text is no audit record. */
-enum vd_code vd_trace_print(struct vd_span audit_json, bool colour,
+/* To standard output; whole: with what was shown and every rule that passed. VD_E_INPUT when text is no audit record. */
+enum vd_code vd_trace_print(struct vd_span audit_json, bool whole, bool colour,
                             struct vd_err *err) VD_MUST_CHECK;
 void vd_trace_print_dead_letter(const struct vd_output *letter);
 
