@@ -2,9 +2,7 @@
 #include "commands/demo_script.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -72,18 +70,22 @@ static enum vd_code fill_clock(cJSON *word, struct vd_err *err)
 {
     struct vd_span text = vd_json_string(word);
     bool date = vd_span_starts(text, VD_LIT("@date"));
-    time_t now = (time_t)(vd_wall_ms() / 1000);
-    char filled[32];
-    struct tm tm;
+    size_t at = date ? 5 : 4;
+    char filled[VD_RFC3339_SIZE + 1];
+    int64_t offset = 0;
 
     if (!date && !vd_span_starts(text, VD_LIT("@now")))
         return VD_OK;
-    now += (time_t)strtol(text.ptr + (date ? 5 : 4), NULL, 10) * (date ? 86400 : 1);
-    (void)gmtime_r(&now, &tm);
-    if (date)
-        (void)strftime(filled, sizeof(filled), "%Y-%m-%d", &tm);
-    else
-        (void)snprintf(filled, sizeof(filled), "%lld", (long long)now);
+    if (at < text.len && text.ptr[at] == '+')
+        at++;
+    if (at < text.len && !vd_parse_i64(vd_span_sub(text, at, text.len), &offset))
+        return vd_err_set(err, VD_E_BUG, false, "demo.json: %.*s", (int)text.len, text.ptr);
+    if (date) {
+        vd_rfc3339_format(vd_wall_ms() + offset * 86400000, filled);
+        filled[10] = '\0';
+    } else {
+        (void)snprintf(filled, sizeof(filled), "%lld", (long long)(vd_wall_ms() / 1000 + offset));
+    }
     if (cJSON_SetValuestring(word, filled) == NULL)
         return vd_err_nomem(err, "demo");
     word->valueint = (int)strlen(filled);
