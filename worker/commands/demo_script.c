@@ -94,8 +94,7 @@ static enum vd_code fill_clock(cJSON *word, struct vd_err *err)
 
 enum vd_code vd_demo_script(cJSON **ret_script, struct vd_err *err)
 {
-    /* cppcheck-suppress subtractPointers ; both ends of one object, which the linker made */
-    struct vd_span text = {script_text, (size_t)(script_end - script_text)};
+    struct vd_span text = {script_text, (uintptr_t)script_end - (uintptr_t)script_text};
     cJSON *command, *word;
     enum vd_code rc = vd_json_parse(text, ret_script, err);
 
