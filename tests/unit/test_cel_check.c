@@ -94,6 +94,8 @@ static void fields_are_checked_against_the_schema(void **state)
         {"x['id'] == 'a' && x['idd'] == 'a'",
          "column 20: the schema has no field \"idd\" here; did you mean \"id\"?"},
         {"has(x.cont)", "column 7: the schema has no field \"cont\" here; did you mean \"count\"?"},
+        {"get(x.cont, 1)",
+         "column 7: the schema has no field \"cont\" here; did you mean \"count\"?"},
         {"x.address.cty",
          "column 11: the schema has no field \"cty\" here; did you mean \"city\"?"},
         {"x.address.city", "string \"c\""}, {"has(x.address.zip)", "bool false"},

@@ -52,6 +52,33 @@ static void sorting_is_stable(void **state)
               {"x.l.index_of(1.5) + index_of(x.l, 2.0) + x.l.index_of('z')", "int 2"});
 }
 
+static const struct cel_setup deep = {
+    .x = "{\"a\":{\"b\":{\"c\":7},\"n\":null,\"z\":0},\"s\":\"t\"}",
+    .schema =
+        "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":[\"object\",\"null\"],\"properties\":"
+        "{\"b\":{\"type\":[\"object\",\"null\"],\"properties\":{\"c\":{\"type\":[\"integer\","
+        "\"null\"]}}},\"n\":{\"type\":[\"object\",\"null\"],\"properties\":{\"m\":{\"type\":"
+        "\"string\"}}},\"z\":{\"type\":\"integer\"}}},\"s\":{\"type\":\"string\"},\"q\":{\"type\":"
+        "\"string\"}}}"};
+
+static void get_takes_the_other_where_a_step_is_absent_or_null(void **state)
+{
+    (void)state;
+    CEL_CHECK(&deep, {"get(x.a.b.c, 1)", "int 7"}, {"get(x.a.z, 1)", "int 0"},
+              {"get(x.a.n.m, 'none')", "string \"none\""}, {"get(x.q, 'none')", "string \"none\""},
+              {"get(x.a.n, get(x.a.b.c, 0) + 1)", "int 8"}, {"get(x.a.b.c, 1) + 1", "int 8"},
+              {"get(x.q, 'none').size()", "int 4"},
+              {"[x].map(y, get(y.a.n.m, 'w'))", "list [\"w\"]"},
+              {"get(x, 1)", "column 1: get() needs a path of names: get(a.b, other)"},
+              {"get(x.a[0].b, 1)", "column 1: get() needs a path of names: get(a.b, other)"},
+              {"get(x.a)", "column 1: unknown function \"get\""},
+              {"get(x.q, 1) + 'a'", "error no such overload: int + string"});
+    CEL_CHECK(&s, {"get(x.s.t, 1)", "error no such overload: has(string.t)"},
+              {"get(x.none.t, 1)", "int 1"}, {"get(x.a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p, 1)", "int 1"},
+              {"get(x.a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q, 1)",
+               "column 1: get() needs a path of names: get(a.b, other)"});
+}
+
 static void money_is_exact(void **state)
 {
     (void)state;
@@ -101,6 +128,7 @@ int main(void)
         cmocka_unit_test(sums_keep_ints_and_widen_to_doubles),
         cmocka_unit_test(extremes_are_the_first_of_equals),
         cmocka_unit_test(sorting_is_stable),
+        cmocka_unit_test(get_takes_the_other_where_a_step_is_absent_or_null),
         cmocka_unit_test(money_is_exact),
         cmocka_unit_test(evidence_is_what_the_caller_says),
     };

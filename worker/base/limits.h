@@ -78,6 +78,8 @@
     256 /* a chain such as a + b + c is as high as it is long; the evaluator recurses this deep */
 #define VD_CEL_MAX_LOCALS                                                                          \
     32 /* macro variables in scope at once; they live on the evaluator's stack, 24 bytes each */
+#define VD_CEL_MAX_GET_STEPS                                                                       \
+    16 /* fields of get(a.b.c, other): its tree grows with their square; payloads nest below 12 */
 #define VD_CEL_MAX_NAMES     1024 /* variables of one environment: a policy declares under 50 */
 #define VD_CEL_MAX_NAME_LEN  256  /* a qualified name; longer is no name */
 #define VD_CEL_PROGRAM_BYTES (4u << 20) /* tree of the largest source, about 130 bytes a node */

@@ -11,6 +11,7 @@
  *             list.min_by(x, key) list.max_by(x, key) list.sort_by(x, key): macros; the first of equal items wins, sorting is stable,
  *             index_of(list, value), list.index_of(value): -1 when there is none,
  *             minor_units("19.99", "USD") == 1999: exact, by ISO 4217; an error for an unknown currency or digits too many,
+ *             get(a.b.c, other): a.b.c, or other where a step is absent or null; a macro,
  *             verified(evidence): what the context's function says.
  * Errors:   compile: VD_E_CONFIG, message "column 12: ..."; eval: VD_E_INPUT for CEL errors (no such key, overflow, ...),
  *           VD_E_LIMIT for the step budget and depth, VD_E_NOMEM for the arena.

@@ -236,6 +236,22 @@ static struct vd_cel_node *make_has(struct parser *p, const struct vd_cel_token 
     return select;
 }
 
+/* get(a.b, other); see get_macro.c. */
+static struct vd_cel_node *make_get(struct parser *p, const struct vd_cel_token *at,
+                                    struct vd_cel_node *path, struct vd_cel_node *other)
+{
+    struct vd_cel_node *n;
+
+    if (!vd_cel_is_get_path(path))
+        return fail_at(p, at->line, at->column, "get() needs a path of names: get(a.b, other)");
+    n = vd_cel_make_get(p->arena, path, other);
+    if (n == NULL)
+        p->rc = vd_err_nomem(p->err, "cel program");
+    else if (n->height > VD_CEL_MAX_HEIGHT)
+        return fail_at(p, at->line, at->column, "the expression is nested too deeply");
+    return n;
+}
+
 /* -- primary and member ------------------------------------------------------------------------------------------ */
 
 /* name at token at; the opening parenthesis is taken. receiver is NULL for a global call. */
@@ -254,6 +270,8 @@ static struct vd_cel_node *parse_call(struct parser *p, const struct vd_cel_toke
         return make_macro(p, macro, at, receiver, first);
     if (receiver == NULL && count == 1 && !is_absolute && vd_span_eq_c(name, "has"))
         return make_has(p, at, first);
+    if (receiver == NULL && count == 2 && !is_absolute && vd_span_eq_c(name, "get"))
+        return make_get(p, at, first, first->next);
     if (receiver != NULL) {
         receiver->next = first;
         first = receiver;
