@@ -39,7 +39,7 @@ static void test_every_mistake_is_refused_with_its_words(void **state)
         {{.head = "policy = { id = \"a\"; version = 0; };"}, "policy.version is 0"},
         {{.head = ""}, "policy is missing"},
         {{.head = "policy = { id = \"a\"; version = 1; mode = \"canary\"; };"},
-         "policy.mode is not supported"},
+         "there is no canary section"},
         {{.input = "input = { topics = []; when = \"true\"; key = \"k\"; };"},
          "input.topics is empty"},
         {{.input = "input = { topics = [\"a/b\"]; when = \"true\"; key = \"k\"; };"},
@@ -141,7 +141,7 @@ static void test_every_mistake_is_refused_with_its_words(void **state)
         {{.more = "memory = { };"}, "memory is not supported"},
         {{.more = "limits = { };"}, "limits is not supported"},
         {{.more = "tools = { };"}, "tools is not supported"},
-        {{.more = "canary = { };"}, "canary is not supported"},
+        {{.more = "canary = { };"}, "canary says nothing unless"},
         {{.more = "lmits = { };"}, "write: limits"},
     };
 

@@ -36,7 +36,7 @@ void vd_sha256_hex(const struct vd_sha256 *digest, char out[VD_SHA256_HEX_SIZE])
 #define VD_SHA1_HEX_SIZE 41
 void vd_sha1_hex(struct vd_span bytes, char out[VD_SHA1_HEX_SIZE]);
 uint32_t vd_crc32(struct vd_span bytes);
-/* FNV-1a, for hash tables and canary buckets; not for hostile keys where collisions cost (use seeded). */
+/* FNV-1a, for hash tables; not for hostile keys where collisions cost (use seeded). */
 uint64_t vd_hash64(uint64_t seed, struct vd_span bytes);
 
 enum vd_code vd_base64_encode(struct vd_buf *out, struct vd_span bytes);

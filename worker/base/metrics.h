@@ -19,6 +19,8 @@
     ROW(SKIPPED, COUNTER, "verdict_events_skipped_total", "reason",                                \
         "Records that need no decision.")                                                          \
     ROW(DECISIONS, COUNTER, "verdict_decisions_total", "policy,status", "Decisions made.")         \
+    ROW(CANARY, COUNTER, "verdict_canary_decisions_total", "policy,status",                        \
+        "Of these, made by a canary's candidate.")                                                 \
     ROW(DEAD_LETTERS, COUNTER, "verdict_dead_letters_total", "stage",                              \
         "Records given up with a reason.")                                                         \
     ROW(RULE_FAILURES, COUNTER, "verdict_rule_failures_total", "policy,rule",                      \

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "json/json.h"
 #include "model/router.h"
+#include "policy/canary.h"
 #include "redis/client.h"
 
 /* -- a tree that never half-fails: a member that cannot be made is left out ----------------------------------------------- */
@@ -153,6 +154,9 @@ static void write_policies(const struct vd_status_sources *s, cJSON *root)
         put_int(o, "version", p->version);
         put_text(o, "hash", p->hash_hex);
         put_text(o, "mode", vd_mode_name(p->mode));
+        if (p->candidate != NULL)
+            (void)vd_json_put(o, "canary_percent",
+                              vd_json_new_double((double)p->canary_share * 100 / VD_CANARY_SHARES));
         put_text(o, "file", p->file);
     }
 }

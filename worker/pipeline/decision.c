@@ -185,7 +185,7 @@ enum vd_code vd_decision_write(const struct vd_decision *d, struct vd_buf *out)
 
 static enum vd_output_kind kind_of(const struct vd_decision *d)
 {
-    if (d->policy->mode != VD_MODE_ENFORCE)
+    if (d->policy->mode == VD_MODE_SHADOW)
         return VD_OUTPUT_SHADOW;
     return d->outcome->status == VD_ESCALATED ? VD_OUTPUT_REVIEW : VD_OUTPUT_DECISION;
 }

@@ -87,6 +87,8 @@ static void count_outcome(const struct vd_job *job, const struct vd_outcome *o, 
     struct vd_metrics *m = job->s->metrics;
 
     vd_metric_add(m, VD_M_DECISIONS, job->policy->id, vd_status_name(o->status), 1);
+    if (job->policy->mode == VD_MODE_CANARY)
+        vd_metric_add(m, VD_M_CANARY, job->policy->id, vd_status_name(o->status), 1);
     vd_metric_observe_ms(m, VD_M_DECISION_TIME, job->policy->id, total_ms);
     if (o->degraded_reason != NULL)
         vd_metric_add(m, VD_M_DEGRADED, job->policy->id, o->degraded_reason, 1);

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "pipeline/dead_letter.h"
 #include "pipeline/keys.h"
+#include "policy/canary.h"
+#include "policy/facts.h"
 
 /* One record that is not settled. */
 struct work {
@@ -326,6 +328,26 @@ static void enqueue(struct work *w, struct vd_job *job)
         on_key_ready(p, job);
 }
 
+/* The version of a policy that decides this event's key. Without a key it is the current one, which says what is wrong. */
+static enum vd_code choose_version(struct work *w, int64_t now_ms, const struct vd_policy **policy,
+                                   struct vd_err *err)
+{
+    struct vd_facts *facts;
+    struct vd_span key;
+    enum vd_code rc;
+
+    if ((*policy)->candidate == NULL)
+        return VD_OK;
+    rc = vd_facts_new(*policy, w->event.tree, now_ms, &w->arena, &facts, err);
+    if (rc != VD_OK)
+        return rc;
+    rc = vd_facts_key(facts, &key, err);
+    if (rc == VD_OK)
+        *policy = vd_canary_choose(*policy, key);
+    (void)vd_facts_free(facts);
+    return rc == VD_E_NOMEM ? rc : VD_OK;
+}
+
 /* One policy and one record: a job, or nothing. */
 static void try_policy(struct work *w, const struct vd_policy *policy, int64_t now_ms)
 {
@@ -333,12 +355,15 @@ static void try_policy(struct work *w, const struct vd_policy *policy, int64_t n
     struct vd_job *job;
     struct vd_err err;
 
+    if (policy->mode == VD_MODE_CANARY)
+        return; /* comes through its current version */
     /* The others have decided it already, when it was new. */
     if (w->event.only_policy.len > 0 && !vd_span_eq_c(w->event.only_policy, policy->id))
         return;
     if (policy->mode == VD_MODE_OFF || !vd_policy_reads(policy, vd_span_of(w->rec->topic)))
         return;
-    if (vd_job_new(&p->services, w->rec, &w->event, p->set, policy, now_ms, &job, &err) != VD_OK) {
+    if (choose_version(w, now_ms, &policy, &err) != VD_OK ||
+        vd_job_new(&p->services, w->rec, &w->event, p->set, policy, now_ms, &job, &err) != VD_OK) {
         p->fatal(p->arg, &err);
         return;
     }

@@ -58,7 +58,7 @@ struct head {
 static const char *const mode_words[] = {"off", "shadow", "enforce", "canary", NULL};
 
 static const struct vd_conf_row head_rows[] = {
-    {"id", VD_CONF_T_STRING, ROW(head, id), NULL, 1, 100, NULL, VD_CONF_REQUIRED,
+    {"id", VD_CONF_T_STRING, ROW(head, id), NULL, 1, VD_POLICY_ID_MAX_BYTES, NULL, VD_CONF_REQUIRED,
      "id = \"billing.dunning\"", NULL},
     {"version", VD_CONF_T_INT, ROW(head, version), NULL, 1, INT32_MAX, NULL, VD_CONF_REQUIRED,
      "version = 1", NULL},
@@ -190,8 +190,6 @@ static void load_head(struct vd_loader *ld, const struct vd_conf_node *node)
                           h.id);
             break;
         }
-    if (h.mode == 3)
-        vd_ld_refuse(ld, vd_conf_get(node, "mode"), "mode = \"shadow\" or \"enforce\"");
 }
 
 /* -- reasoning, budget, escalate, redact ------------------------------------------------------------------------- */
@@ -315,7 +313,6 @@ static void refuse_sections(struct vd_loader *ld, const struct sections *s)
     vd_ld_refuse(ld, s->memory, "the policy without memory");
     vd_ld_refuse(ld, s->limits, "the policy without limits");
     vd_ld_refuse(ld, s->tools, "the policy without tools");
-    vd_ld_refuse(ld, s->canary, "the policy without canary; shadow mode publishes beside enforce");
 }
 
 static void fix_texts(struct vd_loader *ld, const struct vd_conf_node *root)
@@ -352,6 +349,7 @@ static void load_sections(struct vd_loader *ld)
     load_redacts(ld, s.redact);
     vd_ld_read(ld, s.output, output_rows, &out);
     ld->policy->output_topic = out.topic == NULL ? NULL : vd_ld_string(ld, vd_span_of(out.topic));
+    vd_ld_canary(ld, s.canary, s.policy);
     if (ld->rc == VD_OK)
         vd_ld_hash(ld);
     if (ld->rc == VD_OK && ld->diags->errors == 0)

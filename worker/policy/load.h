@@ -1,7 +1,7 @@
 /* policy/load.h - what the files that load a policy share; nobody else includes it.
  *
  * Why:      one file a part of the policy language: load.c (sections, whole files), load_names.c (input, context, let), load_actions.c
- *           (actions, rules, choices), load_params.c, load_files.c (schemas, prompt, hash), check.c (what only the whole policy
+ *           (actions, rules, choices), load_params.c, canary.c, load_files.c (schemas, prompt, hash), check.c (what only the whole policy
  *           shows), load_help.c (what they share).
  * Thread:   one owner.
  * Errors:   a person's mistake is a diagnostic and loading goes on, so that all are found; ld->rc is set for memory only.
@@ -94,6 +94,10 @@ void vd_ld_hash(struct vd_loader *ld);
 void vd_ld_actions(struct vd_loader *ld, const struct vd_conf_node *node);
 void vd_ld_fallback(struct vd_loader *ld, const struct vd_conf_node *node);
 void vd_ld_shortcuts(struct vd_loader *ld, const struct vd_conf_node *node);
+
+/* canary.c */
+void vd_ld_canary(struct vd_loader *ld, const struct vd_conf_node *node,
+                  const struct vd_conf_node *head);
 
 /* load_params.c */
 void vd_ld_params(struct vd_loader *ld, const struct vd_conf_node *node, const char *prefix,

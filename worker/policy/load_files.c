@@ -159,6 +159,18 @@ const char *vd_ld_prompt(struct vd_loader *ld, const char *name, const struct vd
     return prompt;
 }
 
+/* Which share of the keys a candidate has is no part of what a version decides: a reload may move it. */
+static bool leave_canary_out(cJSON *content)
+{
+    cJSON *head = cJSON_GetObjectItemCaseSensitive(content, "policy");
+
+    if (vd_json_get(content, "canary") == NULL)
+        return true;
+    cJSON_DeleteItemFromObjectCaseSensitive(content, "canary");
+    cJSON_DeleteItemFromObjectCaseSensitive(head, "mode");
+    return vd_json_put(head, "mode", vd_json_new_string(VD_LIT("enforce")));
+}
+
 void vd_ld_hash(struct vd_loader *ld)
 {
     cJSON *content = vd_conf_to_json(vd_conf_root(ld->conf));
@@ -167,7 +179,8 @@ void vd_ld_hash(struct vd_loader *ld)
 
     vd_buf_init(&text, VD_CONF_ARENA_MAX_BYTES);
     vd_buf_init(&files, VD_CONF_ARENA_MAX_BYTES);
-    if (content == NULL || hasher == NULL || vd_json_write_canonical(&text, content) != VD_OK ||
+    if (content == NULL || hasher == NULL || !leave_canary_out(content) ||
+        vd_json_write_canonical(&text, content) != VD_OK ||
         vd_json_write_canonical(&files, ld->files) != VD_OK)
         vd_ld_nomem(ld);
     if (hasher != NULL) {

@@ -28,7 +28,12 @@
 #include "policy/template.h"
 #include "schema/schema.h"
 
-enum vd_mode { VD_MODE_OFF, VD_MODE_SHADOW, VD_MODE_ENFORCE };
+enum vd_mode {
+    VD_MODE_OFF,
+    VD_MODE_SHADOW,
+    VD_MODE_ENFORCE,
+    VD_MODE_CANARY, /* the candidate of another policy; a file that says "canary" is enforced for the other keys */
+};
 enum vd_on_stale { VD_ON_STALE_SKIP, VD_ON_STALE_FALLBACK, VD_ON_STALE_REVIEW };
 enum vd_on_overflow { VD_ON_OVERFLOW_FALLBACK, VD_ON_OVERFLOW_REVIEW };
 enum vd_on_fail {
@@ -38,7 +43,7 @@ enum vd_on_fail {
     VD_ON_FAIL_CLAMP,    /* numeric bounds only: the nearest allowed value; both are recorded */
 };
 
-const char *vd_mode_name(enum vd_mode mode); /* "off", "shadow", "enforce" */
+const char *vd_mode_name(enum vd_mode mode); /* "off", "shadow", "enforce", "canary" */
 
 /* What a program sees, by slot; see the block above. */
 #define VD_SLOT_EVENT 0u
@@ -244,6 +249,12 @@ struct vd_policy {
     const struct vd_redact_rule *redacts;
     size_t redact_count;
     const char *output_topic; /* NULL: decisions.<domain> */
+
+    /* canary; see canary.h */
+    const char *candidate_file;        /* path; NULL: none */
+    unsigned canary_line;              /* of the section */
+    unsigned canary_share;             /* of VD_CANARY_SHARES */
+    const struct vd_policy *candidate; /* of the same set; NULL: none, or loaded alone */
 
     struct vd_policy_memory *memory; /* what all of the above lives in */
 };

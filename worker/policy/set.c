@@ -6,10 +6,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "policy/canary.h"
 
 struct vd_policy_set {
     atomic_uint references;
@@ -146,7 +148,7 @@ const struct vd_policy *vd_policy_set_get(const struct vd_policy_set *set, size_
 const struct vd_policy *vd_policy_set_find(const struct vd_policy_set *set, struct vd_span id)
 {
     for (size_t i = 0; i < set->count; i++)
-        if (vd_span_eq_c(id, set->items[i]->id))
+        if (set->items[i]->mode != VD_MODE_CANARY && vd_span_eq_c(id, set->items[i]->id))
             return set->items[i];
     return NULL;
 }
@@ -158,7 +160,6 @@ static enum vd_code load_files(struct vd_policy_set *set, const struct vd_policy
     for (size_t i = 0; i < files->count; i++) {
         struct vd_policy_options own = options != NULL ? *options : (struct vd_policy_options){0};
         struct vd_policy *policy;
-        const struct vd_policy *same;
         enum vd_code rc;
 
         if (own.root == NULL)
@@ -168,13 +169,65 @@ static enum vd_code load_files(struct vd_policy_set *set, const struct vd_policy
             return rc;
         if (rc != VD_OK)
             continue; /* said in diags; the others are looked at too */
-        same = vd_policy_set_find(set, vd_span_of(policy->id));
-        if (same != NULL)
-            vd_diag_error(diags, policy->file, 0, "another id",
-                          "policy.id \"%s\" is also that of %s", policy->id, same->file);
         set->items[set->count++] = policy;
     }
     return VD_OK;
+}
+
+/* -- candidates -------------------------------------------------------------------------------------------------- */
+
+/* The candidate of policy: found beside it, or loaded now where only the policy's own file was named. NULL after a diagnostic. */
+static struct vd_policy *candidate_of(struct vd_policy_set *set, const struct vd_policy *policy,
+                                      const struct vd_policy_options *options,
+                                      struct vd_diags *diags, struct vd_err *err)
+{
+    struct vd_policy *candidate = NULL;
+
+    for (size_t i = 0; i < set->count; i++)
+        if (strcmp(set->items[i]->file, policy->candidate_file) == 0)
+            return set->items[i];
+    if (access(policy->candidate_file, F_OK) != 0)
+        vd_diag_error(diags, policy->file, policy->canary_line, "a policy file in the same folder",
+                      "canary.candidate: there is no usable %s", policy->candidate_file);
+    else if (vd_policy_load(policy->candidate_file, options, diags, &candidate, err) == VD_OK)
+        set->items[set->count++] = candidate;
+    return candidate;
+}
+
+/* Policies that another names are its candidate and decide nothing by themselves. */
+static enum vd_code attach_candidates(struct vd_policy_set *set,
+                                      const struct vd_policy_options *options,
+                                      struct vd_diags *diags, struct vd_err *err)
+{
+    size_t count = set->count;
+
+    for (size_t i = 0; i < count; i++) {
+        struct vd_policy *policy = set->items[i], *candidate;
+        struct vd_err why = {.code = VD_OK};
+
+        if (policy->candidate_file == NULL)
+            continue;
+        candidate = candidate_of(set, policy, options, diags, &why);
+        if (why.code == VD_E_NOMEM)
+            return vd_err_nomem(err, "candidate");
+        if (candidate == NULL || !vd_canary_check(policy, candidate, diags))
+            continue;
+        candidate->mode = VD_MODE_CANARY;
+        policy->candidate = candidate;
+    }
+    return VD_OK;
+}
+
+static void check_ids(const struct vd_policy_set *set, struct vd_diags *diags)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        const struct vd_policy *policy = set->items[i];
+        const struct vd_policy *first = vd_policy_set_find(set, vd_span_of(policy->id));
+
+        if (policy->mode != VD_MODE_CANARY && first != policy)
+            vd_diag_error(diags, policy->file, 0, "another id",
+                          "policy.id \"%s\" is also that of %s", policy->id, first->file);
+    }
 }
 
 enum vd_code vd_policy_set_load(const char *const *paths, size_t path_count,
@@ -190,10 +243,14 @@ enum vd_code vd_policy_set_load(const char *const *paths, size_t path_count,
     atomic_init(&set->references, 1);
     rc = vd_policy_files_find(paths, path_count, &files, err);
     if (rc == VD_OK)
-        set->items = vd_alloc_array(files.count + 1, sizeof(struct vd_policy *));
+        set->items = vd_alloc_array(2 * files.count + 1, sizeof(struct vd_policy *));
     if (rc == VD_OK)
         rc = set->items == NULL ? vd_err_nomem(err, "policies")
                                 : load_files(set, &files, options, diags, err);
+    if (rc == VD_OK)
+        rc = attach_candidates(set, options, diags, err);
+    if (rc == VD_OK)
+        check_ids(set, diags);
     if (rc == VD_OK)
         rc = vd_diags_result(diags, err);
     vd_policy_files_fini(&files);
@@ -215,13 +272,14 @@ enum vd_code vd_policy_set_may_replace(const struct vd_policy_set *running,
         const struct vd_policy *p = next->items[i];
         const struct vd_policy *old = vd_policy_set_find(running, vd_span_of(p->id));
 
-        if (old == NULL)
-            continue;
-        if (old->version == p->version && strcmp(old->hash_hex, p->hash_hex) != 0)
-            vd_diag_error(diags, p->file, 0, "a higher version",
-                          "%s version %lld is running with another content", p->id,
-                          (long long)p->version);
-        if (p->version < old->version)
+        for (size_t r = 0; r < running->count; r++)
+            if (strcmp(running->items[r]->id, p->id) == 0 &&
+                running->items[r]->version == p->version &&
+                strcmp(running->items[r]->hash_hex, p->hash_hex) != 0)
+                vd_diag_error(diags, p->file, 0, "a higher version",
+                              "%s version %lld is running with another content", p->id,
+                              (long long)p->version);
+        if (old != NULL && p->mode != VD_MODE_CANARY && p->version < old->version)
             vd_diag_warning(diags, p->file, 0, NULL, "%s goes back from version %lld to %lld",
                             p->id, (long long)old->version, (long long)p->version);
     }

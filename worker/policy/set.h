@@ -17,15 +17,17 @@
 struct vd_policy_set;
 
 /* paths: policy files, and folders that are searched for *.cfg, sorted by path. options->root NULL: each folder is its own root.
- * Two files with one id are an error. On errors *ret_set is NULL and diags has all of them. */
+ * Two files with one id are an error, unless one is the other's candidate (canary.h). On errors *ret_set is NULL and diags has all of them. */
 enum vd_code vd_policy_set_load(const char *const *paths, size_t path_count,
                                 const struct vd_policy_options *options, struct vd_diags *diags,
                                 struct vd_policy_set **ret_set, struct vd_err *err) VD_MUST_CHECK;
 struct vd_policy_set *vd_policy_set_retain(const struct vd_policy_set *set);
 void *vd_policy_set_release(struct vd_policy_set *set); /* NULL-safe; returns NULL */
 
+/* All that were loaded, candidates of a canary (VD_MODE_CANARY) too; the pipeline comes to those through their current version. */
 size_t vd_policy_set_count(const struct vd_policy_set *set);
 const struct vd_policy *vd_policy_set_get(const struct vd_policy_set *set, size_t i);
+/* The current version of that id. */
 const struct vd_policy *vd_policy_set_find(const struct vd_policy_set *set, struct vd_span id);
 
 /* May next replace running? The same id and version with another hash is an error; a lower version is a warning. */
