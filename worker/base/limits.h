@@ -140,6 +140,18 @@
     1000 /* items of an array without max_items: what one decision may carry */
 #define VD_PARAM_MAX_STRING 4096 /* characters of a string param without max_len */
 #define VD_CHOICES_MAX      1000 /* `from` and `enum`: OpenAI's strict mode takes 1,000 enum values */
+#define VD_STATE_MAX_FIELDS 32   /* what is remembered of a key between two of its events */
+#define VD_STATE_MAX_STRING 256 /* characters of one string: a word or an id, not a text */
+#define VD_STATE_MAX_CHARS                                                                         \
+    2048 /* of all strings of one state: it is read for each event, written for each decision */
+#define VD_STATE_MAX_BYTES                                                                         \
+    (16u << 10)                  /* a state as text: 2,048 characters of four bytes, and numbers */
+#define VD_MEMORY_MAX_READ  50   /* notes that one decision sees */
+#define VD_MEMORY_MAX_NOTES 200  /* that are kept of a key */
+#define VD_NOTE_MAX_CHARS   1000 /* text of a note: a paragraph */
+#define VD_NOTE_MAX_FIELDS  16   /* values of a note that rules may read */
+#define VD_NOTE_WORD_MAX                                                                           \
+    64 /* one of them that is a word: long enough for any id or enum, too short for an order */
 #define VD_PROMPT_FILE_MAX_BYTES                                                                   \
     (256u << 10)                       /* prompt text; more does not fit a model's attention */
 #define VD_PROMPT_MAX_DATA (64u << 10) /* facts shown to the model, as JSON: about 20,000 tokens */

@@ -24,8 +24,8 @@ static void check_path(struct vd_loader *ld, const struct vd_path *path,
                        const struct vd_conf_node *node)
 {
     const struct vd_policy *p = ld->policy;
-    const char *names[VD_POLICY_MAX_NAMES * 2 + 4] = {NULL};
-    const cJSON *schema = NULL;
+    const char *names[VD_POLICY_MAX_NAMES * 2 + 6] = {NULL};
+    const cJSON *schema;
     unsigned slot = p->slot_count;
 
     for (unsigned i = 0; i < p->slot_count; i++) {
@@ -43,11 +43,8 @@ static void check_path(struct vd_loader *ld, const struct vd_path *path,
                       "%s: \"%.100s\" starts with no name of this policy", node->path, path->text);
         return;
     }
-    if (slot == VD_SLOT_EVENT)
-        schema = p->event_schema_tree;
-    for (size_t i = 0; i < p->context_count; i++)
-        if (p->contexts[i].slot == slot)
-            schema = p->contexts[i].schema_tree;
+    /* What is shown of a note has its text, which the schema of what rules see does not. */
+    schema = p->notes != NULL && slot == p->notes->slot ? NULL : vd_ld_slot_schema(p, slot);
     for (size_t i = 1; i < path->count && schema != NULL; i++) {
         const cJSON *properties = vd_json_get(schema, "properties");
         const cJSON *next = path->segments[i].every

@@ -181,6 +181,37 @@ void vd_facts_set_context(struct vd_facts *facts, size_t i, const cJSON *tree)
     facts->trees[slot] = tree;
 }
 
+enum vd_code vd_facts_state_key(struct vd_facts *facts, struct vd_span *ret_key, struct vd_err *err)
+{
+    const struct vd_template *key = facts->policy->state->key;
+
+    return vd_template_render(key != NULL ? key : facts->policy->key, &facts->eval, ret_key, err);
+}
+
+enum vd_code vd_facts_memory_key(struct vd_facts *facts, struct vd_span *ret_key,
+                                 struct vd_err *err)
+{
+    const struct vd_template *key = facts->policy->notes->key;
+
+    return vd_template_render(key != NULL ? key : facts->policy->key, &facts->eval, ret_key, err);
+}
+
+void vd_facts_set_state(struct vd_facts *facts, const cJSON *tree)
+{
+    unsigned slot = facts->policy->state->slot;
+
+    facts->values[slot] = vd_cel_from_json(tree);
+    facts->trees[slot] = tree;
+}
+
+void vd_facts_set_memory(struct vd_facts *facts, const cJSON *rules, const cJSON *shown)
+{
+    unsigned slot = facts->policy->notes->slot;
+
+    facts->values[slot] = vd_cel_from_json(rules);
+    facts->trees[slot] = shown;
+}
+
 enum vd_code vd_facts_complete(struct vd_facts *facts, struct vd_err *err)
 {
     return bind_lets(facts, false, err);
@@ -241,6 +272,8 @@ bool vd_facts_trusted(const struct vd_facts *facts, struct vd_span pointer)
     for (size_t i = 0; i < p->let_count; i++)
         if (p->lets[i].slot == slot)
             return p->lets[i].trusted;
+    if (p->state != NULL && p->state->slot == slot)
+        return p->state->trusted;
     return false;
 }
 

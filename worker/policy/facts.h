@@ -4,7 +4,8 @@
  * Thread:   one owner at a time.
  * Owns:     trees it made from lets; the event and context trees are borrowed until vd_facts_free(). Everything else is in the arena.
  * Rules:    a let whose evaluation fails binds that error: whoever uses the name gets it, nobody else.
- * Order:    vd_facts_new() -> vd_facts_when() -> vd_facts_key() -> vd_facts_redis() -> vd_facts_set_context()... -> vd_facts_complete()
+ * Order:    vd_facts_new() -> vd_facts_when() -> vd_facts_key() -> vd_facts_redis() -> vd_facts_set_context()... -> vd_facts_complete();
+ *           state and memory are bound with the contexts
  */
 #ifndef VD_POLICY_FACTS_H
 #define VD_POLICY_FACTS_H
@@ -36,6 +37,14 @@ enum vd_code vd_facts_redis(struct vd_facts *facts, size_t i, const struct vd_sp
                             struct vd_err *err) VD_MUST_CHECK;
 /* Bind context i; tree is what vd_context_accept() made, NULL binds null. Borrowed. */
 void vd_facts_set_context(struct vd_facts *facts, size_t i, const cJSON *tree);
+/* Keys of the policy's state and memory (which it must have), in the arena. VD_E_INPUT names the template. */
+enum vd_code vd_facts_state_key(struct vd_facts *facts, struct vd_span *ret_key,
+                                struct vd_err *err) VD_MUST_CHECK;
+enum vd_code vd_facts_memory_key(struct vd_facts *facts, struct vd_span *ret_key,
+                                 struct vd_err *err) VD_MUST_CHECK;
+/* Bind what vd_state_accept() and vd_memory_accept() made. Borrowed. Unbound, using the name is an error. */
+void vd_facts_set_state(struct vd_facts *facts, const cJSON *tree);
+void vd_facts_set_memory(struct vd_facts *facts, const cJSON *rules, const cJSON *shown);
 /* All contexts are bound: evaluate the other lets. Fails only for memory and step limits. */
 enum vd_code vd_facts_complete(struct vd_facts *facts, struct vd_err *err) VD_MUST_CHECK;
 

@@ -309,8 +309,6 @@ static void load_redacts(struct vd_loader *ld, const struct vd_conf_node *node)
 
 static void refuse_sections(struct vd_loader *ld, const struct sections *s)
 {
-    vd_ld_refuse(ld, s->state, "the policy without state");
-    vd_ld_refuse(ld, s->memory, "the policy without memory");
     vd_ld_refuse(ld, s->limits, "the policy without limits");
     vd_ld_refuse(ld, s->tools, "the policy without tools");
 }
@@ -347,6 +345,7 @@ static void load_sections(struct vd_loader *ld)
     vd_ld_fallback(ld, s.fallback);
     load_escalates(ld, s.escalate);
     load_redacts(ld, s.redact);
+    vd_ld_state(ld, root);
     vd_ld_read(ld, s.output, output_rows, &out);
     ld->policy->output_topic = out.topic == NULL ? NULL : vd_ld_string(ld, vd_span_of(out.topic));
     vd_ld_canary(ld, s.canary, s.policy);

@@ -1,8 +1,8 @@
 /* policy/load.h - what the files that load a policy share; nobody else includes it.
  *
  * Why:      one file a part of the policy language: load.c (sections, whole files), load_names.c (input, context, let), load_actions.c
- *           (actions, rules, choices), load_params.c, canary.c, load_files.c (schemas, prompt, hash), check.c (what only the whole policy
- *           shows), load_help.c (what they share).
+ *           (actions, rules, choices), load_params.c, load_state.c (state, memory), canary.c, load_files.c (schemas, prompt, hash),
+ *           check.c (what only the whole policy shows), load_help.c (what they share).
  * Thread:   one owner.
  * Errors:   a person's mistake is a diagnostic and loading goes on, so that all are found; ld->rc is set for memory only.
  */
@@ -66,6 +66,13 @@ size_t vd_ld_count(struct vd_loader *ld, const struct vd_conf_node *node);
 /* A strict environment of this policy's names; params_schema may be NULL. rules: with params, action, evidence, decision. */
 struct vd_cel_env *vd_ld_env(struct vd_loader *ld, bool rules, const cJSON *params_schema);
 
+/* The same as with rules = true, where decision has its status too: for what is evaluated once the outcome is known. */
+struct vd_cel_env *vd_ld_outcome_env(struct vd_loader *ld);
+/* JSON Schema of what is bound at slot; NULL: unknown. */
+const cJSON *vd_ld_slot_schema(const struct vd_policy *policy, unsigned slot);
+/* Is what is bound at slot known before Redis was asked? */
+bool vd_ld_early_slot(const struct vd_policy *policy, unsigned slot);
+
 /* What this version cannot do end to end; node NULL: it was not written. */
 void vd_ld_refuse(struct vd_loader *ld, const struct vd_conf_node *node, const char *hint);
 const char *const *vd_ld_strings(struct vd_loader *ld, struct vd_conf_strings from,
@@ -83,6 +90,10 @@ const struct vd_path *vd_ld_paths(struct vd_loader *ld, struct vd_conf_strings f
 /* load_names.c: input; then contexts, lets, and all of it compiled against ld->env, which it makes. */
 void vd_ld_input(struct vd_loader *ld, const struct vd_conf_node *node);
 void vd_ld_names(struct vd_loader *ld, const struct vd_conf_node *root);
+
+/* load_state.c: state and memory, their names and types; and, once everything else is loaded, their expressions. */
+void vd_ld_state_names(struct vd_loader *ld, const struct vd_conf_node *root);
+void vd_ld_state(struct vd_loader *ld, const struct vd_conf_node *root);
 
 /* load_files.c */
 void vd_ld_schema(struct vd_loader *ld, const char *name, const struct vd_conf_node *node,

@@ -82,36 +82,51 @@ static void *release_json(void *thing)
 
 /* -- names ------------------------------------------------------------------------------------------------------- */
 
-static const char *const decision_schema_text =
-    "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"action\":{\"type\":"
-    "\"string\"},"
-    "\"params\":{\"type\":\"object\"},\"confidence\":{\"type\":\"number\"},\"evidence\":{\"type\":"
-    "\"array\","
-    "\"items\":{\"type\":\"string\"}},\"decided_by\":{\"type\":\"string\"}}}";
+#define DECISION_SCHEMA(more)                                                                      \
+    "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"action\":{\"type\":"    \
+    "\"string\"},\"params\":{\"type\":\"object\"},\"confidence\":{\"type\":\"number\"},"           \
+    "\"evidence\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},"                           \
+    "\"decided_by\":{\"type\":\"string\"}" more "}}"
+
+const cJSON *vd_ld_slot_schema(const struct vd_policy *p, unsigned slot)
+{
+    if (slot == VD_SLOT_EVENT)
+        return p->event_schema_tree;
+    for (size_t i = 0; i < p->context_count; i++)
+        if (p->contexts[i].slot == slot)
+            return p->contexts[i].schema_tree;
+    if (p->state != NULL && p->state->slot == slot)
+        return p->state->schema;
+    return p->notes != NULL && p->notes->slot == slot ? p->notes->schema : NULL;
+}
+
+bool vd_ld_early_slot(const struct vd_policy *p, unsigned slot)
+{
+    for (size_t i = 0; i < p->let_count; i++)
+        if (p->lets[i].slot == slot)
+            return p->lets[i].early;
+    return slot == VD_SLOT_EVENT || slot == VD_SLOT_NOW;
+}
 
 /* Declares what every expression of the policy may name; slots come out as the policy has them. */
-struct vd_cel_env *vd_ld_env(struct vd_loader *ld, bool rules, const cJSON *params_schema)
+static struct vd_cel_env *make_env(struct vd_loader *ld, unsigned count, const cJSON *params_schema,
+                                   const char *decision_schema)
 {
     struct vd_policy *p = ld->policy;
     struct vd_cel_env *env = vd_cel_env_new();
     cJSON *decision = NULL;
-    unsigned count = rules ? p->rule_slot_count : p->slot_count;
     enum vd_code rc = env == NULL ? VD_E_NOMEM : VD_OK;
 
-    if (rc == VD_OK && rules) {
-        rc = vd_json_parse(vd_span_of(decision_schema_text), &decision, NULL);
+    if (rc == VD_OK && count > p->slot_count) {
+        rc = vd_json_parse(vd_span_of(decision_schema), &decision, NULL);
         vd_ld_own(ld, release_json, decision);
     }
     for (unsigned i = 0; i < count && rc == VD_OK && ld->rc == VD_OK; i++) {
-        const cJSON *schema = i == VD_SLOT_EVENT      ? p->event_schema_tree
-                              : i == p->slot_params   ? params_schema
+        const cJSON *schema = i == p->slot_params     ? params_schema
                               : i == p->slot_decision ? decision
-                                                      : NULL;
+                                                      : vd_ld_slot_schema(p, i);
         unsigned slot;
 
-        for (size_t c = 0; c < p->context_count; c++)
-            if (p->contexts[c].slot == i)
-                schema = p->contexts[c].schema_tree;
         rc = vd_cel_env_declare(env, p->slot_names[i], schema, &slot, NULL);
     }
     if (rc != VD_OK || ld->rc != VD_OK) {
@@ -122,13 +137,27 @@ struct vd_cel_env *vd_ld_env(struct vd_loader *ld, bool rules, const cJSON *para
     return env;
 }
 
-/* Slots: event, now, contexts, lets, then the four of rules. */
+struct vd_cel_env *vd_ld_env(struct vd_loader *ld, bool rules, const cJSON *params_schema)
+{
+    const struct vd_policy *p = ld->policy;
+
+    return make_env(ld, rules ? p->rule_slot_count : p->slot_count, params_schema,
+                    DECISION_SCHEMA(""));
+}
+
+struct vd_cel_env *vd_ld_outcome_env(struct vd_loader *ld)
+{
+    return make_env(ld, ld->policy->rule_slot_count, NULL,
+                    DECISION_SCHEMA(",\"status\":{\"type\":\"string\"}"));
+}
+
+/* Slots: event, now, contexts, lets, state and memory, then the four of rules. */
 static void number_slots(struct vd_loader *ld, const struct vd_conf_node *contexts,
                          const struct vd_conf_node *lets)
 {
     static const char *const last[] = {"params", "action", "evidence", "decision"};
     struct vd_policy *p = ld->policy;
-    size_t max = 6 + vd_ld_count(ld, contexts) + vd_ld_count(ld, lets);
+    size_t max = 8 + vd_ld_count(ld, contexts) + vd_ld_count(ld, lets);
     const char **names = vd_ld_array(ld, max, sizeof(*names));
     unsigned n = 0;
 
@@ -140,6 +169,14 @@ static void number_slots(struct vd_loader *ld, const struct vd_conf_node *contex
         names[n++] = p->contexts[i].name;
     for (size_t i = 0; i < p->let_count; i++)
         names[n++] = p->lets[i].name;
+    if (p->state != NULL) {
+        ((struct vd_policy_state *)p->state)->slot = n;
+        names[n++] = "state";
+    }
+    if (p->notes != NULL) {
+        ((struct vd_policy_notes *)p->notes)->slot = n;
+        names[n++] = "memory";
+    }
     p->slot_count = n;
     for (size_t i = 0; i < 4; i++)
         names[n++] = last[i];
@@ -243,11 +280,8 @@ static void check_default(struct vd_loader *ld, const struct vd_policy_context *
 /* Needs no context: usable before Redis was asked. */
 static bool is_early(const struct vd_policy *p, const struct vd_cel_program *program)
 {
-    for (size_t i = 0; i < p->context_count; i++)
-        if (vd_cel_uses(program, p->contexts[i].slot))
-            return false;
-    for (size_t i = 0; i < p->let_count; i++)
-        if (vd_cel_uses(program, p->lets[i].slot) && !p->lets[i].early)
+    for (unsigned slot = 0; slot < p->slot_count; slot++)
+        if (vd_cel_uses(program, slot) && !vd_ld_early_slot(p, slot))
             return false;
     return true;
 }
@@ -286,23 +320,21 @@ static void compile_redis(struct vd_loader *ld, struct vd_policy_context *c,
         vd_diag_error(ld->diags, redis->file, redis->line, err.msg,
                       "%s: \"%.60s\" is no read that a policy may use", redis->path,
                       redis->u.s.ptr);
-    for (size_t i = 0; i < p->context_count; i++)
+    for (unsigned slot = 0; slot < p->slot_count; slot++)
         for (size_t a = 0; a < c->redis.count; a++)
-            if (vd_template_uses(c->redis.items[a], p->contexts[i].slot))
+            if (!vd_ld_early_slot(p, slot) && vd_template_uses(c->redis.items[a], slot))
                 vd_diag_error(ld->diags, redis->file, redis->line,
                               "event, or a let that needs no context",
                               "%s: all reads are one round trip, it cannot use %s", redis->path,
-                              p->contexts[i].name);
-    for (size_t i = 0; i < p->let_count; i++)
-        for (size_t a = 0; a < c->redis.count; a++)
-            if (!p->lets[i].early && vd_template_uses(c->redis.items[a], p->lets[i].slot))
-                vd_diag_error(ld->diags, redis->file, redis->line, "a let that needs no context",
-                              "%s: %s needs context itself", redis->path, p->lets[i].name);
+                              p->slot_names[slot]);
 }
 
 static bool is_trusted_let(const struct vd_policy *p, const struct vd_policy_let *let)
 {
-    if (vd_cel_uses(let->program, VD_SLOT_EVENT))
+    /* Whether state is ours is known only when its expressions are, which may use lets: it counts as not. */
+    if (vd_cel_uses(let->program, VD_SLOT_EVENT) ||
+        (p->state != NULL && vd_cel_uses(let->program, p->state->slot)) ||
+        (p->notes != NULL && vd_cel_uses(let->program, p->notes->slot)))
         return false;
     for (size_t i = 0; i < p->context_count; i++)
         if (vd_cel_uses(let->program, p->contexts[i].slot) && !p->contexts[i].trusted)
@@ -408,15 +440,10 @@ static void compile_input(struct vd_loader *ld, const struct vd_conf_node *node)
     }
     vd_ld_own(ld, release_template, template);
     p->key = template;
-    for (unsigned slot = 2; slot < p->slot_count && ld->rc == VD_OK; slot++) {
-        bool late = slot < 2 + p->context_count;
-
-        for (size_t i = 0; i < p->let_count; i++)
-            late = late || (p->lets[i].slot == slot && !p->lets[i].early);
-        if (late && vd_template_uses(template, slot))
+    for (unsigned slot = 2; slot < p->slot_count && ld->rc == VD_OK; slot++)
+        if (!vd_ld_early_slot(p, slot) && vd_template_uses(template, slot))
             vd_diag_error(ld->diags, key->file, key->line, "event, or a let that needs no context",
                           "%s is evaluated before the context is read", key->path);
-    }
 }
 
 void vd_ld_names(struct vd_loader *ld, const struct vd_conf_node *root)
@@ -427,6 +454,7 @@ void vd_ld_names(struct vd_loader *ld, const struct vd_conf_node *root)
                               *let = vd_conf_get(root, "let");
 
     load_contexts(ld, contexts);
+    vd_ld_state_names(ld, root);
     lets = name_lets(ld, let);
     number_slots(ld, contexts, let);
     if (ld->rc == VD_OK)

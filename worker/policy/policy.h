@@ -5,7 +5,8 @@
  * Thread:   load anywhere; a loaded policy is const and may be read by any thread.
  * Owns:     everything it points at, until vd_policy_free().
  * Shapes:   arrays are (pointer, count). Programs are compiled against one list of slots:
- *               0 event, 1 now, then contexts, then lets, then params, action, evidence, decision (the last four for rules only).
+ *               0 event, 1 now, then contexts, lets, state and memory where there are such, then params, action, evidence, decision (the
+ *               last four for rules only).
  * Errors:   everything a person must correct goes to a struct vd_diags, all at once; what this version cannot do end to end is such
  *           an error, never parsed and ignored.
  * Invariants:
@@ -164,6 +165,45 @@ struct vd_escalate {
     bool early; /* needs no proposal: evaluated before a model is asked */
 };
 
+/* One value of `state`; policy/state.h. */
+struct vd_policy_field {
+    const char *name;
+    enum vd_param_type type;           /* INTEGER, NUMBER, BOOLEAN, STRING */
+    const cJSON *initial;              /* `default`, of its type */
+    const struct vd_cel_program *next; /* its value after a decision */
+    size_t max_len;                    /* STRING: characters */
+};
+
+struct vd_policy_state {
+    unsigned slot;
+    const struct vd_template *key; /* NULL: input.key's */
+    int64_t ttl_s;                 /* since it was last written */
+    const struct vd_policy_field *fields;
+    size_t field_count;
+    const cJSON *schema; /* of the value, for the checker */
+    bool trusted; /* every `next` uses only facts that are ours, never the event or the model */
+};
+
+/* A value of a note that rules may read. */
+struct vd_note_field {
+    const char *name;
+    const struct vd_cel_program *value;
+};
+
+/* `memory`; policy/memory.h. */
+struct vd_policy_notes {
+    unsigned slot;
+    const struct vd_template *key; /* NULL: input.key's */
+    size_t read_last;
+    const struct vd_cel_program *note; /* the text */
+    const struct vd_cel_program *when; /* NULL: every decision leaves a note */
+    const struct vd_note_field *fields;
+    size_t field_count;
+    size_t max_notes, note_max_chars;
+    int64_t ttl_s;       /* since the last note */
+    const cJSON *schema; /* of what rules see */
+};
+
 #define VD_REDACT_PROMPT 1u
 #define VD_REDACT_AUDIT  2u
 #define VD_REDACT_LOG    4u
@@ -219,7 +259,7 @@ struct vd_policy {
     size_t trusted_count;
 
     /* names */
-    unsigned slot_count;      /* event, now, contexts, lets */
+    unsigned slot_count;      /* event, now, contexts, lets, state, memory */
     unsigned rule_slot_count; /* and params, action, evidence, decision */
     unsigned slot_params, slot_action, slot_evidence, slot_decision;
     const char *const *slot_names; /* rule_slot_count */
@@ -227,6 +267,8 @@ struct vd_policy {
     size_t context_count;
     const struct vd_policy_let *lets;
     size_t let_count;
+    const struct vd_policy_state *state; /* NULL: none */
+    const struct vd_policy_notes *notes; /* `memory`; NULL: none */
 
     /* deciding */
     const struct vd_shortcut *shortcuts;

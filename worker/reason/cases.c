@@ -186,6 +186,33 @@ static void expect_tree(struct run *run, const cJSON *expect, const char *what, 
     vd_buf_free(&right);
 }
 
+/* The members that are expected, whatever others there are. */
+static void expect_members(struct run *run, const cJSON *expect, const char *what, const cJSON *got)
+{
+    const cJSON *wanted = vd_json_get(expect, what);
+    cJSON *part = vd_json_copy(got);
+    cJSON *member = part == NULL || vd_json_kind(wanted) != VD_JSON_OBJECT ? NULL : part->child;
+
+    while (member != NULL) {
+        cJSON *next = member->next;
+
+        if (vd_json_get(wanted, member->string) == NULL)
+            vd_json_free(cJSON_DetachItemViaPointer(part, member));
+        member = next;
+    }
+    expect_tree(run, expect, what, part);
+    vd_json_free(part);
+}
+
+/* null: no note; a string: its text; an object: members of it. */
+static void expect_note(struct run *run, const cJSON *expect, const cJSON *note)
+{
+    if (vd_json_kind(vd_json_get(expect, "note")) == VD_JSON_STRING && note != NULL)
+        expect_tree(run, expect, "note", vd_json_get(note, "text"));
+    else
+        expect_members(run, expect, "note", note);
+}
+
 static bool verdict_seen(const struct vd_rule_result *rules, size_t count, const char *id,
                          struct vd_span verdict, const char **ret_other)
 {
@@ -253,6 +280,8 @@ static void expect_outcome(struct run *run, const cJSON *expect, const struct vd
     expect_word(run, expect, "source", o->source);
     expect_tree(run, expect, "params", o->params);
     expect_rules(run, expect, d->reason);
+    expect_members(run, expect, "state", d->changes.after);
+    expect_note(run, expect, d->changes.note);
     if (vd_json_get(expect, "key") != NULL &&
         !vd_span_eq(d->key, vd_json_get_string(expect, "key")))
         differ(run, "key", vd_json_get_string(expect, "key"), d->key);
@@ -293,10 +322,12 @@ static bool known_members(struct run *run, const cJSON *object, const char *cons
 
 static bool well_formed(struct run *run, const cJSON *one)
 {
-    static const char *const names[] = {"name", "event", "context", "now", "model", "expect", NULL};
+    static const char *const names[] = {"name", "event", "context", "state", "memory",
+                                        "now",  "model", "expect",  NULL};
     static const char *const expects[] = {"status",     "action",          "params", "rules",
                                           "decided_by", "degraded_reason", "source", "key",
-                                          "stage",      "model_calls",     NULL};
+                                          "stage",      "model_calls",     "state",  "note",
+                                          NULL};
     const cJSON *expect = vd_json_get(one, "expect"), *model = vd_json_get(one, "model");
 
     if (vd_json_kind(one) != VD_JSON_OBJECT || vd_json_get(one, "event") == NULL ||
@@ -317,6 +348,8 @@ static enum vd_code run_case(struct run *run, const cJSON *one, struct vd_err *e
     struct vd_decide_input input = {.policy = run->policy,
                                     .event = vd_json_get(one, "event"),
                                     .context = vd_json_get(one, "context"),
+                                    .state = vd_json_get(one, "state"),
+                                    .memory = vd_json_get(one, "memory"),
                                     .answers = vd_json_get(one, "model")};
     const cJSON *expect = vd_json_get(one, "expect");
     struct vd_span now = vd_json_get_string(one, "now");

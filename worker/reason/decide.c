@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "policy/context.h"
+#include "policy/state.h"
 
 /* -- events ------------------------------------------------------------------------------------------------------ */
 
@@ -112,10 +113,35 @@ static enum vd_code reason_through(struct vd_reason *reason, const cJSON *answer
 
 /* -- all of it --------------------------------------------------------------------------------------------------- */
 
+static enum vd_code bind_state(const struct vd_decide_input *input, struct vd_decide *d,
+                               struct vd_err *err)
+{
+    const struct vd_policy *p = input->policy;
+    struct vd_span key;
+    enum vd_code rc = VD_OK;
+
+    if (p->state != NULL) {
+        rc = vd_facts_state_key(d->facts, &key, err);
+        if (rc == VD_OK)
+            rc = vd_state_accept(p->state, input->state, &d->state, err);
+        if (rc == VD_OK)
+            vd_facts_set_state(d->facts, d->state);
+    }
+    if (rc == VD_OK && p->notes != NULL) {
+        rc = vd_facts_memory_key(d->facts, &key, err);
+        if (rc == VD_OK)
+            rc = vd_memory_accept(p->notes, input->memory, input->now_ms, &d->memory, err);
+        if (rc == VD_OK)
+            vd_facts_set_memory(d->facts, d->memory.rules, d->memory.shown);
+    }
+    return rc;
+}
+
 static enum vd_code bind_contexts(const struct vd_decide_input *input, struct vd_decide *d,
                                   struct vd_err *err)
 {
     const struct vd_policy *p = input->policy;
+    enum vd_code rc;
 
     d->context_count = p->context_count;
     d->contexts = vd_alloc_array(p->context_count + 1, sizeof(cJSON *));
@@ -124,15 +150,16 @@ static enum vd_code bind_contexts(const struct vd_decide_input *input, struct vd
     for (size_t i = 0; i < p->context_count; i++) {
         const cJSON *raw = vd_json_get(input->context, p->contexts[i].name);
         const struct vd_span *args;
-        enum vd_code rc = vd_facts_redis(d->facts, i, &args, err);
 
+        rc = vd_facts_redis(d->facts, i, &args, err);
         if (rc == VD_OK)
             rc = vd_context_accept(&p->contexts[i], raw, &d->arena, &d->contexts[i], err);
         if (rc != VD_OK)
             return rc;
         vd_facts_set_context(d->facts, i, d->contexts[i]);
     }
-    return vd_facts_complete(d->facts, err);
+    rc = bind_state(input, d, err);
+    return rc == VD_OK ? vd_facts_complete(d->facts, err) : rc;
 }
 
 /* Data that is not what it must be is a dead letter at this stage; anything else is this call's failure. */
@@ -174,16 +201,21 @@ enum vd_code vd_decide(const struct vd_decide_input *input, struct vd_decide *re
     rc = vd_reason_new(&start, &ret->reason, err);
     if (rc == VD_OK)
         rc = reason_through(ret->reason, input->answers, err);
+    if (rc == VD_OK)
+        rc = vd_reason_changes(ret->reason, start.decision_id, &ret->changes, err);
     return dead_letter(ret, rc, "reason");
 }
 
 void vd_decide_fini(struct vd_decide *decide)
 {
+    vd_changes_fini(&decide->changes);
     vd_reason_free(decide->reason);
     vd_facts_free(decide->facts);
     for (size_t i = 0; i < decide->context_count && decide->contexts != NULL; i++)
         vd_json_free(decide->contexts[i]);
     vd_free(decide->contexts);
+    vd_json_free(decide->state);
+    vd_memory_fini(&decide->memory);
     vd_json_free(decide->event);
     vd_arena_fini(&decide->arena);
     *decide = (struct vd_decide){0};

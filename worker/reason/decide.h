@@ -10,7 +10,9 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "json/json.h"
+#include "policy/memory.h"
 #include "policy/policy.h"
+#include "reason/changes.h"
 #include "reason/reason.h"
 
 struct vd_decide_input {
@@ -19,6 +21,8 @@ struct vd_decide_input {
     const cJSON *context; /* object by context name, as Redis or typed; NULL: none */
     const cJSON *
         answers; /* array: a string is the raw answer, an object is written as its text, {"error": "deadline"} stops */
+    const cJSON *state;  /* as policy/state.h takes it; NULL: nothing yet */
+    const cJSON *memory; /* as policy/memory.h takes it; NULL: no notes */
     int64_t now_ms;
 };
 
@@ -28,9 +32,12 @@ struct vd_decide {
     cJSON *event;
     cJSON **contexts;
     size_t context_count;
+    cJSON *state;
+    struct vd_memory memory;
     struct vd_facts *facts;
     struct vd_reason *reason;
-    bool matched; /* input.when */
+    struct vd_changes changes; /* of state and memory */
+    bool matched;              /* input.when */
     struct vd_span key;
     const char *failed_stage; /* "validate", "context", ...: a dead letter; NULL: none */
 };
