@@ -45,6 +45,7 @@ class Run:
         self.source = world.Source(cluster.bootstrap, self.inputs, seed, rate, seconds)
         self.watcher = checker.Watcher(cluster.bootstrap, self.pool.outputs, self.pool.read)
         self.done = collections.Counter()
+        self.timeline = []  # (fault, when it began, when it was over)
 
     def log(self, text):
         if not self.quiet:
@@ -59,7 +60,9 @@ class Run:
                 deck = self.rng.sample(self.names, len(self.names))
             name = deck.pop()
             self.log(f"{time.monotonic() - begin:7.1f} s  {name}")
+            began = time.monotonic()
             getattr(breaking, name)()
+            self.timeline.append((name, began, time.monotonic()))
             self.done[name] += 1
             self.pool.start_all()
             time.sleep(self.rng.uniform(0.2, 3))
@@ -114,6 +117,12 @@ class Run:
             self.pool.end()
         return verdict, self.table(verdict, stall, waits, counts), stall
 
+    def faults_of_longest_gap(self):
+        """Each fault that was going on in it, with its seconds: what the workers had to get over meanwhile."""
+        end = self.watcher.longest_gap_ended
+        begin = end - self.watcher.longest_gap_s
+        return ", ".join(f"{name} {over - began:.1f}" for name, began, over in self.timeline if over > begin and began < end)
+
     def table(self, verdict, stall, waits, counts):
         rows = [("seed", self.seed), ("Kafka", self.cluster.broker.line), ("workers", self.workers)]
         rows += [(f"fault: {name}", n) for name, n in sorted(self.done.items())]
@@ -123,6 +132,7 @@ class Run:
         kinds = collections.Counter(o.kind for o in self.watcher.items)
         rows += [(f"outcomes: {kind}", n) for kind, n in sorted(kinds.items())]
         rows += [*verdict.faults().items(), ("longest stall (s)", round(stall, 1)), ("limit of a stall (s)", world.STALL_LIMIT_S),
+                 ("faults in the longest stall (s)", self.faults_of_longest_gap()),
                  ("wait of an event: p50, p99, longest (s)", ", ".join(f"{waits[int(q * (len(waits) - 1))]:.1f}" for q in (0.5, 0.99, 1)))]
         return rows + counts + [(f"workers that ended with {code}", n) for code, n in sorted(self.pool.exits.items())]
 

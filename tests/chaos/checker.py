@@ -59,7 +59,7 @@ class Watcher:
     def __init__(self, bootstrap, topics, read):
         self.items = []
         self.last_mono = time.monotonic()
-        self.longest_gap_s = 0.0
+        self.longest_gap_s = self.longest_gap_ended = 0.0
         self._read = read
         self._end = {}
         self._consumer = confluent_kafka.Consumer({
@@ -85,7 +85,8 @@ class Watcher:
             return
         self._end[where] = False
         now = time.monotonic()
-        self.longest_gap_s = max(self.longest_gap_s, now - self.last_mono)
+        if now - self.last_mono > self.longest_gap_s:
+            self.longest_gap_s, self.longest_gap_ended = now - self.last_mono, now
         self.last_mono = now
         item = self._read(msg)
         if item is not None:
