@@ -10,6 +10,7 @@ import time
 
 import confluent_kafka
 
+GAP_S = 1.0  # shorter ones are not kept
 FAULTS = ("duplicated", "lost", "invented", "out_of_order", "wrong_kind", "audit_mismatch", "unfinished", "crashed")
 
 
@@ -59,7 +60,7 @@ class Watcher:
     def __init__(self, bootstrap, topics, read):
         self.items = []
         self.last_mono = time.monotonic()
-        self.longest_gap_s = self.longest_gap_ended = 0.0
+        self.gaps = []  # (from, to), monotonic: nothing came in between
         self._read = read
         self._end = {}
         self._consumer = confluent_kafka.Consumer({
@@ -85,8 +86,8 @@ class Watcher:
             return
         self._end[where] = False
         now = time.monotonic()
-        if now - self.last_mono > self.longest_gap_s:
-            self.longest_gap_s, self.longest_gap_ended = now - self.last_mono, now
+        if now - self.last_mono > GAP_S:
+            self.gaps.append((self.last_mono, now))
         self.last_mono = now
         item = self._read(msg)
         if item is not None:
