@@ -122,6 +122,7 @@ static void deliver_event(struct vd_kafka *k, struct vd_partition *part, rd_kafk
             vd_partition_refuse(k, part, "out of memory while taking a record");
             return;
         }
+        e->record.generation = part->generation;
         (void)offer(k, part, e);
     }
 }
@@ -149,8 +150,8 @@ static void one_event(struct vd_kafka *k, struct vd_partition *part, rd_kafka_ev
 
 static bool may_poll(const struct vd_partition *part)
 {
-    return part->state == VD_PARTITION_RUNNING && part->queue != NULL && !part->revoking &&
-           part->paused == NULL && vd_ledger_has_room(part->ledger);
+    return part->state == VD_PARTITION_RUNNING && part->ready && part->queue != NULL &&
+           !part->revoking && part->paused == NULL && vd_ledger_has_room(part->ledger);
 }
 
 /* Up to budget events of one partition. Returns how many there were. */

@@ -32,10 +32,13 @@ struct vd_partition {
     char *topic;
     int32_t partition;
     int64_t epoch;
+    int32_t generation; /* of the group when it was assigned; -1: none */
     enum vd_partition_state state;
     bool gone;                /* not ours any more; only settled records keep it */
     bool revoking;            /* about to be gone: nothing is delivered */
     bool fetching;            /* librdkafka has it in its assignment */
+    bool announced;           /* callbacks.assigned was called */
+    bool ready;               /* and it may be delivered */
     bool in_batch;            /* part of the running transaction's offsets */
     struct vd_ledger *ledger; /* NULL until recovered, and when gone */
     rd_kafka_queue_t *queue;  /* NULL unless fetching */
@@ -104,6 +107,7 @@ struct vd_kafka {
     bool cooperative;
     struct vd_group *group; /* NULL: send nothing */
     char *member_id;
+    int32_t generation;          /* with group; -1: none */
     struct vd_partition **parts; /* by topic and partition */
     size_t part_count;
     int64_t epochs;
@@ -186,7 +190,10 @@ void vd_rebalance_take_all(struct vd_kafka *k);
 void vd_rebalance_lose_all(struct vd_kafka *k);
 void vd_rebalance_lookup(struct vd_kafka *k);
 void vd_rebalance_on_timer(void *k);
-struct vd_partition *vd_partition_find(struct vd_kafka *k, const char *topic, int32_t partition);
+struct vd_partition *vd_partition_find(const struct vd_kafka *k, const char *topic,
+                                       int32_t partition);
+/* Tell the pipeline of partitions that are RUNNING since a moment. */
+void vd_rebalance_announce(struct vd_kafka *k);
 void vd_partition_unref(struct vd_partition *part);
 void vd_partition_refuse(struct vd_kafka *k, struct vd_partition *part, const char *why);
 

@@ -119,10 +119,12 @@ static void describe(const struct vd_kafka *k, const struct vd_partition *part,
     p->in_flight = part->unsettled_count + part->settled_count;
     if (part->ledger == NULL)
         return;
+    if (part->paused == NULL && part->announced && !part->ready)
+        p->paused = "assigned";
     p->base = vd_ledger_base(part->ledger);
     p->next = vd_ledger_next(part->ledger);
     p->span = vd_ledger_span(part->ledger);
-    if (part->paused == NULL && (part->held != NULL || !vd_ledger_has_room(part->ledger)))
+    if (p->paused == NULL && (part->held != NULL || !vd_ledger_has_room(part->ledger)))
         p->paused = "span";
     if (k->rk != NULL &&
         rd_kafka_get_watermark_offsets(k->rk, part->topic, part->partition, &low, &high) ==
@@ -467,6 +469,7 @@ enum vd_code vd_kafka_new(struct vd_loop *loop, const struct vd_kafka_conf *conf
     k->callbacks = *callbacks;
     k->arg = arg;
     k->event_fd = -1;
+    k->generation = -1;
     k->limit = VD_KAFKA_TRANSACTION_MAX_OUTCOMES;
     if (!vd_properties_copy(&k->conf, conf)) {
         rc = vd_err_nomem(err, "kafka settings");

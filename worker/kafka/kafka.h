@@ -49,6 +49,7 @@ struct vd_record {
     const struct vd_header *headers; /* in the record's order, repeats included */
     size_t header_count;
     int64_t epoch; /* counts assignments; another one of the same partition has another epoch */
+    int32_t generation; /* of the group when the partition was assigned; -1: there is no group */
     int64_t fetched_mono_ms;
     void *user; /* the pipeline's own; NULL at first */
 };
@@ -144,6 +145,11 @@ struct vd_kafka_callbacks {
     /* A new record, in offset order within its partition. May settle it, but only from a later turn on or by vd_kafka_settle()
      * right here: both work. */
     void (*record)(void *arg, struct vd_record *rec);
+    /* Optional (NULL: true). It is known where the partition goes on, and nothing of it was delivered yet: what earlier owners left
+     * behind can be finished now, none of them can commit any more (delivery.md). True: deliver; false: when
+     * vd_kafka_ready() is called. */
+    bool (*assigned)(void *arg, const char *topic, int32_t partition, int64_t epoch,
+                     int32_t generation);
     /* The partition goes to another worker. Cancel the jobs of its records that are not settled and forget those records: they are
      * freed when this returns. Settled ones still end in committed() or dropped(). lost: it is gone already. */
     void (*revoked)(void *arg, const char *topic, int32_t partition, int64_t epoch, bool lost);
@@ -193,6 +199,12 @@ void vd_kafka_resume(struct vd_kafka *k);
 bool vd_kafka_pause(struct vd_kafka *k, const char *topic, int32_t partition, const char *reason);
 bool vd_kafka_unpause(struct vd_kafka *k, const char *topic, int32_t partition);
 
+/* The partition of `assigned` may be delivered now. Ignored when that assignment has ended. */
+void vd_kafka_ready(struct vd_kafka *k, const char *topic, int32_t partition, int64_t epoch);
+/* Is offset finished, by what is committed? False for a partition that is not assigned, or not known yet. */
+bool vd_kafka_finished(const struct vd_kafka *k, const char *topic, int32_t partition,
+                       int64_t offset);
+
 /* -- what is known ----------------------------------------------------------------------------------------------- */
 
 enum vd_kafka_phase {
@@ -237,8 +249,9 @@ struct vd_kafka_partition {
     int64_t end;  /* end of the log, as last seen; -1 until known */
     int64_t lag;  /* end - next and the records in flight, -1 until known */
     uint32_t span;
-    size_t in_flight;    /* delivered, not durable */
-    const char *paused;  /* reason, NULL when not paused; "span" when the cap is reached */
+    size_t in_flight; /* delivered, not durable */
+    const char *
+        paused; /* reason, NULL when not paused; "span" when the cap is reached, "assigned" until vd_kafka_ready() */
     const char *refused; /* why it is not consumed, NULL when it is */
 };
 /* Calls fn for each assigned partition, ordered by topic and partition; everything borrowed for the call. */

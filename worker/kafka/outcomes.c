@@ -365,6 +365,7 @@ static void part_committed(struct vd_partition *part)
 
 static void after_result(struct vd_kafka *k)
 {
+    vd_rebalance_announce(k);
     vd_rebalance_step(k);
     vd_outcomes_kick(k);
     vd_consume_pump(k);

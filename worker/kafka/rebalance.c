@@ -38,7 +38,8 @@ static size_t place(const struct vd_kafka *k, const char *topic, int32_t partiti
     return i;
 }
 
-struct vd_partition *vd_partition_find(struct vd_kafka *k, const char *topic, int32_t partition)
+struct vd_partition *vd_partition_find(const struct vd_kafka *k, const char *topic,
+                                       int32_t partition)
 {
     size_t i = place(k, topic, partition);
 
@@ -74,6 +75,7 @@ static struct vd_partition *add(struct vd_kafka *k, const char *topic, int32_t p
     part->refs = 1;
     part->partition = partition;
     part->epoch = ++k->epochs;
+    part->generation = k->generation;
     part->state = VD_PARTITION_RECOVERING;
     part->recovering_since_mono_ms = vd_mono_ms();
     memmove(grown + at + 1, grown + at, (k->part_count - at) * sizeof(struct vd_partition *));
@@ -154,7 +156,7 @@ void vd_partition_refuse(struct vd_kafka *k, struct vd_partition *part, const ch
 
 /* Generation and member id out of the serialized form: "CGMDv2:", int32 generation, group id NUL, member id NUL, ... (librdkafka
  * 1.6 to 2.x; there is no accessor). False for a form that is not known, or for no member. */
-static bool usable(const rd_kafka_consumer_group_metadata_t *metadata)
+static bool usable(const rd_kafka_consumer_group_metadata_t *metadata, int32_t *ret_generation)
 {
     static const char magic[] = "CGMDv2:";
     rd_kafka_error_t *error;
@@ -175,13 +177,17 @@ static bool usable(const rd_kafka_consumer_group_metadata_t *metadata)
         member = at + 1 < size && ((char *)bytes)[at + 1] != '\0';
     }
     rd_kafka_mem_free(NULL, bytes);
-    return generation >= 0 && member;
+    member = member && generation >= 0;
+    if (member)
+        *ret_generation = generation;
+    return member;
 }
 
 static void drop_group(struct vd_kafka *k)
 {
     vd_group_unref(k->group);
     k->group = NULL;
+    k->generation = -1;
     k->member_id = vd_free(k->member_id);
 }
 
@@ -194,7 +200,7 @@ static void capture_group(struct vd_kafka *k)
     drop_group(k);
     if (metadata == NULL)
         return;
-    if (usable(metadata)) {
+    if (usable(metadata, &k->generation)) {
         k->group = vd_alloc(sizeof(*k->group));
         if (k->group != NULL) {
             *k->group = (struct vd_group){.metadata = metadata, .refs = 1};
@@ -415,6 +421,52 @@ void vd_rebalance_event(struct vd_kafka *k, rd_kafka_event_t *event)
     }
 }
 
+/* -- the pipeline's part ----------------------------------------------------------------------------------------- */
+
+/* False: no partition was left to tell of. A callback may change the table, so each search begins anew. */
+static bool announce_one(struct vd_kafka *k)
+{
+    size_t i;
+
+    for (i = 0; i < k->part_count; i++) {
+        struct vd_partition *part = k->parts[i];
+
+        if (part->state != VD_PARTITION_RUNNING || part->announced || part->revoking)
+            continue;
+        part->announced = true;
+        if (k->callbacks.assigned == NULL ||
+            k->callbacks.assigned(k->arg, part->topic, part->partition, part->epoch,
+                                  part->generation))
+            part->ready = true;
+        return true;
+    }
+    return false;
+}
+
+void vd_rebalance_announce(struct vd_kafka *k)
+{
+    while (announce_one(k)) {
+    }
+}
+
+void vd_kafka_ready(struct vd_kafka *k, const char *topic, int32_t partition, int64_t epoch)
+{
+    struct vd_partition *part = vd_partition_find(k, topic, partition);
+
+    if (part == NULL || part->epoch != epoch || part->ready)
+        return;
+    part->ready = true;
+    vd_kafka_resume(k);
+}
+
+bool vd_kafka_finished(const struct vd_kafka *k, const char *topic, int32_t partition,
+                       int64_t offset)
+{
+    const struct vd_partition *part = vd_partition_find(k, topic, partition);
+
+    return part != NULL && part->ledger != NULL && vd_ledger_finished(part->ledger, offset);
+}
+
 /* -- recovery ---------------------------------------------------------------------------------------------------- */
 
 struct recovery_work {
@@ -500,6 +552,7 @@ static void recovery_done(void *arg)
                 recover(k, part, &w->lookup, i);
         }
         show_refused(k);
+        vd_rebalance_announce(k);
         fetch_recovered(k);
         vd_outcomes_kick(k);
         vd_rebalance_lookup(k); /* those that were assigned meanwhile */
