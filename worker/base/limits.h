@@ -53,6 +53,14 @@
 #define VD_OUTPUT_TOKENS_DEFAULT                                                                   \
     1024 /* a proposal needs under 300; reasoning models add their own */
 
+/* -- journal ----------------------------------------------------------------------------------------------------- */
+#define VD_JOURNAL_STEP_MAX_BYTES                                                                  \
+    (128u << 10) /* one answer as JSON; an answer that is judged has at most 64 KiB */
+#define VD_JOURNAL_SEEN_MAX_BYTES                                                                  \
+    (2u << 20) /* step 0: all context of a job is at most 1 MiB before it is escaped */
+#define VD_JOURNAL_MAX_BYTES                                                                       \
+    (8u << 20) /* one entry as read: step 0, 20 answers, and what tools gave */
+
 /* -- ledger ------------------------------------------------------------------------------------------------------ */
 #define VD_LEDGER_MAX_SPAN                                                                         \
     16384 /* 2,048 bytes of bits, about 2,760 base64 chars: fits the broker's 4,096 */

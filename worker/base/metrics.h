@@ -55,6 +55,8 @@
     ROW(KEY_REPARTITION, COUNTER, "verdict_key_repartition_total", "topic",                        \
         "Policy keys seen on more than one partition: their order is not kept.")                   \
     ROW(REDIS_ERRORS, COUNTER, "verdict_redis_errors_total", "", "Redis requests that failed.")    \
+    ROW(JOURNAL, COUNTER, "verdict_journal_total", "event",                                        \
+        "Journal of paid answers: written, hit, or why not.")                                      \
     ROW(POLICY_INFO, GAUGE, "verdict_policy_info", "id,version,hash",                              \
         "Policies in force, always 1.")                                                            \
     ROW(POLICY_RELOADS, COUNTER, "verdict_policy_reloads_total", "outcome",                        \

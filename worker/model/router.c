@@ -565,6 +565,15 @@ uint32_t vd_router_sent(const struct vd_router_call *call)
     return call->result.calls + (call->step == STEP_ASKING ? 1 : 0);
 }
 
+void vd_router_let_finish(struct vd_router_call *call)
+{
+    assert(call->magic == CALL_MAGIC);
+    if (call->step == STEP_ASKING)
+        call->max_calls = call->asked;
+    else
+        vd_router_cancel(call);
+}
+
 bool vd_router_available(const struct vd_router *router, const size_t *models, size_t model_count,
                          int64_t *ret_retry_ms)
 {

@@ -98,6 +98,8 @@ enum vd_code vd_router_submit(struct vd_router *router, const struct vd_router_r
                               struct vd_err *err) VD_MUST_CHECK;
 /* done comes on a later turn with VD_MODEL_CANCELED. */
 void vd_router_cancel(struct vd_router_call *call);
+/* Nothing more is sent for it: what is being asked goes on to its answer, what waits is canceled. */
+void vd_router_let_finish(struct vd_router_call *call);
 /* Requests sent so far, one without an answer yet included: it may cost money already. */
 uint32_t vd_router_sent(const struct vd_router_call *call);
 

@@ -90,6 +90,13 @@ static const struct vd_conf_row rows[] = {
      "Begins every key that verdict itself writes; the same on all workers of a group. Default: "
      "verdict:GROUP: with the group percent-encoded.",
      NULL},
+    {"redis.journal", VD_CONF_T_BOOL, FIELD(journal), "true", 0, 0, NULL, 0,
+     "Keep every answer of a model until long after its commit, so that a crash pays for none "
+     "twice.",
+     NULL},
+    {"redis.journal_ttl_s", VD_CONF_T_INT, FIELD(journal_ttl_s), "86400", 1, 604800, "s", 0,
+     "How long. An entry is as large as the context that the decision read, and its answers.",
+     NULL},
 
     {"models", VD_CONF_T_NODE, FIELD(models_node), NULL, 0, 0, NULL, VD_CONF_NO_ENV,
      "Language models: groups by name { provider; url; model; key_env; ... }. None: fallbacks "
@@ -129,13 +136,14 @@ static const struct vd_conf_row rows[] = {
     {"worker.kill_switch_file", VD_CONF_T_STRING, FIELD(kill_switch_file), NULL, 0, 4096, NULL, 0,
      "While this file exists no model is asked: fallbacks decide.", NULL},
     {"worker.marker_key", VD_CONF_T_STRING, FIELD(marker_key), NULL, 0, 1024, NULL, VD_CONF_SECRET,
-     "Secret behind the markers around untrusted text; the same on all workers. Default: random at "
-     "start.",
+     "Secret behind the markers around untrusted text; the same on all workers. Default: made once "
+     "and kept in Redis.",
      NULL},
     {"worker.marker_key_file", VD_CONF_T_STRING, FIELD(marker_key_file), NULL, 0, 4096, NULL, 0,
      "File that holds it.", NULL},
     {"worker.redact_key", VD_CONF_T_STRING, FIELD(redact_key), NULL, 0, 1024, NULL, VD_CONF_SECRET,
-     "Secret behind hashed values; the same on all workers. Default: random at start.", NULL},
+     "Secret behind hashed values; the same on all workers. Default: made once and kept in Redis.",
+     NULL},
     {"worker.redact_key_file", VD_CONF_T_STRING, FIELD(redact_key_file), NULL, 0, 4096, NULL, 0,
      "File that holds it.", NULL},
 

@@ -54,7 +54,8 @@ struct vd_settings {
     const char *redis_address, *redis_username, *redis_password, *redis_password_file,
         *redis_ca_file, *redis_prefix;
     int64_t redis_connect_timeout_ms, redis_timeout_ms;
-    bool redis_require_noeviction;
+    bool redis_require_noeviction, journal;
+    int64_t journal_ttl_s;
 
     /* models */
     const struct vd_conf_node *models_node;

@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "json/json.h"
 #include "model/router.h"
+#include "ops/group_keys.h"
+#include "pipeline/journal.h"
 #include "policy/canary.h"
 #include "redis/client.h"
 
@@ -116,6 +118,23 @@ static void write_redis(const struct vd_status_sources *s, cJSON *root)
     put_int(o, "commands", (int64_t)r.commands);
     put_int(o, "timeouts", (int64_t)r.timeouts);
     put_int(o, "reconnects", (int64_t)r.reconnects);
+    put_bool(o, "keys_shared", vd_group_keys_shared(s->keys));
+}
+
+static void write_journal(const struct vd_status_sources *s, cJSON *root)
+{
+    struct vd_journal_status j;
+    cJSON *o = put_object(root, "journal");
+
+    if (s->journal == NULL) {
+        put_text(o, "state", "off");
+        return;
+    }
+    j = vd_journal_status(s->journal);
+    put_text(o, "state", j.away ? "away: reasoning goes on without it" : "on");
+    put_int(o, "orphaned", j.orphaned);
+    for (int i = 0; i < VD_JOURNAL_EVENT_COUNT; i++)
+        put_int(o, vd_journal_event_name((enum vd_journal_event)i), (int64_t)j.events[i]);
 }
 
 static void write_models(const struct vd_status_sources *s, cJSON *root)
@@ -237,6 +256,7 @@ enum vd_code vd_status_write(const struct vd_status_sources *s, struct vd_buf *o
     write_pipeline(s, root);
     write_kafka(s, root);
     write_redis(s, root);
+    write_journal(s, root);
     write_models(s, root);
     write_policies(s, root);
     (void)vd_json_write(out, root);

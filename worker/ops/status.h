@@ -11,6 +11,8 @@
 #include "pipeline/pipeline.h"
 #include "policy/set.h"
 
+struct vd_group_keys;
+struct vd_journal;
 struct vd_redis;
 struct vd_router;
 
@@ -18,8 +20,10 @@ struct vd_status_sources {
     const char *worker;
     const struct vd_kafka *kafka;
     const struct vd_pipeline *pipeline;
-    const struct vd_redis *redis;   /* NULL: none configured */
-    const struct vd_router *router; /* NULL: none configured */
+    const struct vd_redis *redis; /* NULL: none configured */
+    const struct vd_group_keys *keys;
+    const struct vd_journal *journal; /* NULL: none is kept */
+    const struct vd_router *router;   /* NULL: none configured */
     const struct vd_policy_set *policies;
     struct vd_metrics *metrics;
     size_t inflight_limit;

@@ -5,7 +5,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -14,7 +13,9 @@
 #include "loop/loop.h"
 #include "model/router.h"
 #include "ops/admin.h"
+#include "ops/group_keys.h"
 #include "ops/status.h"
+#include "pipeline/journal.h"
 #include "pipeline/pipeline.h"
 #include "reason/cases.h"
 #include "redis/client.h"
@@ -47,7 +48,8 @@ struct vd_worker {
     size_t output_topic_count;
     size_t default_models[MAX_MODELS];
     size_t default_model_count;
-    unsigned char random_keys[2][32]; /* where no marker or redact key is set */
+    struct vd_group_keys *keys;
+    struct vd_journal *journal;
     enum phase phase;
     bool reloading;
     atomic_uint stop_requests;
@@ -311,6 +313,8 @@ static struct vd_status_sources sources_of(const struct vd_worker *w)
         .kafka = w->kafka,
         .pipeline = w->pipeline,
         .redis = w->redis,
+        .keys = w->keys,
+        .journal = w->journal,
         .router = w->router,
         .policies = w->policies,
         .metrics = w->metrics,
@@ -496,6 +500,22 @@ static enum vd_code make_redis(struct vd_worker *w, struct vd_err *err)
     return vd_redis_new(w->loop, &conf, on_redis_state, w, &w->redis, err);
 }
 
+static enum vd_code make_journal(struct vd_worker *w, struct vd_err *err)
+{
+    const struct vd_settings *s = w->settings;
+    struct vd_journal_conf conf = {
+        .redis = w->redis,
+        .prefix = s->redis_prefix,
+        .ttl_s = (uint32_t)s->journal_ttl_s,
+        .timeout_ms = (uint32_t)s->redis_timeout_ms,
+        .metrics = w->metrics,
+    };
+
+    if (w->redis == NULL || s->model_count == 0 || !s->journal)
+        return VD_OK;
+    return vd_journal_new(&conf, &w->journal, err);
+}
+
 static enum vd_code make_router(struct vd_worker *w, struct vd_err *err)
 {
     const struct vd_settings *s = w->settings;
@@ -520,9 +540,16 @@ static enum vd_code make_router(struct vd_worker *w, struct vd_err *err)
     return rc;
 }
 
-static struct vd_span key_or_random(const char *key, const unsigned char random[32])
+/* Right after Redis: what is submitted first is answered before any job reads. */
+static enum vd_code make_group_keys(struct vd_worker *w, struct vd_err *err)
 {
-    return key != NULL ? vd_span_of(key) : (struct vd_span){(const char *)random, 32};
+    struct vd_group_keys_conf conf = {
+        .given = {w->settings->marker_key, w->settings->redact_key},
+        .prefix = w->settings->redis_prefix,
+        .redis = w->redis,
+    };
+
+    return vd_group_keys_new(w->loop, &conf, &w->keys, err);
 }
 
 static enum vd_code make_pipeline(struct vd_worker *w, struct vd_err *err)
@@ -537,8 +564,6 @@ static enum vd_code make_pipeline(struct vd_worker *w, struct vd_err *err)
     };
     enum vd_code rc = VD_OK;
 
-    if (getrandom(w->random_keys, sizeof(w->random_keys), 0) != (ssize_t)sizeof(w->random_keys))
-        return vd_err_set(err, VD_E_BUG, false, "getrandom failed");
     w->readers = vd_alloc_array(s->topic_count, sizeof(struct vd_event_reader *));
     w->topics = vd_alloc_array(s->topic_count, sizeof(*w->topics));
     if (w->readers == NULL || w->topics == NULL)
@@ -555,14 +580,15 @@ static enum vd_code make_pipeline(struct vd_worker *w, struct vd_err *err)
     conf.services = (struct vd_job_services){
         .loop = w->loop,
         .redis = w->redis,
+        .journal = w->journal,
         .router = w->router,
         .metrics = w->metrics,
         .topics = &s->output,
         .worker = s->worker_name,
         .source = s->source,
         .redis_prefix = s->redis_prefix,
-        .marker_key = key_or_random(s->marker_key, w->random_keys[0]),
-        .redact_key = key_or_random(s->redact_key, w->random_keys[1]),
+        .marker_key = vd_group_key(w->keys, VD_GROUP_KEY_MARKER),
+        .redact_key = vd_group_key(w->keys, VD_GROUP_KEY_REDACT),
         .default_models = w->default_models,
         .default_model_count = w->default_model_count,
         .redis_timeout_ms = (uint32_t)s->redis_timeout_ms,
@@ -642,6 +668,10 @@ enum vd_code vd_worker_new(const struct vd_settings *settings,
     if (rc == VD_OK)
         rc = make_redis(w, err);
     if (rc == VD_OK)
+        rc = make_group_keys(w, err);
+    if (rc == VD_OK)
+        rc = make_journal(w, err);
+    if (rc == VD_OK)
         rc = make_router(w, err);
     if (rc == VD_OK)
         rc = make_pipeline(w, err);
@@ -664,6 +694,8 @@ void *vd_worker_free(struct vd_worker *w)
     (void)vd_admin_stop(w->admin);
     (void)vd_router_free(w->router);
     (void)vd_redis_free(w->redis);
+    (void)vd_group_keys_free(w->keys);
+    (void)vd_journal_free(w->journal);
     (void)vd_kafka_free(w->kafka);
     (void)vd_pipeline_free(w->pipeline);
     for (size_t i = 0; w->readers != NULL && i < w->settings->topic_count; i++)

@@ -14,6 +14,10 @@ struct vd_ask_call {
     struct vd_router_call *call;
     struct vd_metrics *metrics;
     const char *policy_id;
+    struct vd_journal *journal;
+    const char *decision_id;
+    unsigned step;
+    bool orphan;
     struct vd_model_message messages[MAX_MESSAGES];
     struct vd_model_schema schema;
     struct vd_model_request request;
@@ -84,6 +88,16 @@ static void translate(const struct vd_ask_call *c, const struct vd_router_result
     }
 }
 
+static void keep(const struct vd_ask_call *c, const struct vd_router_result *r,
+                 const struct vd_ask_result *result)
+{
+    struct vd_journal_answer kept = {result->answer, vd_sha256(r->body), result->calls};
+
+    vd_journal_put_answer(c->journal, c->decision_id, c->step, &kept);
+    if (c->orphan)
+        vd_journal_count(c->journal, VD_JOURNAL_LATE);
+}
+
 static void on_done(void *arg, const struct vd_router_result *r)
 {
     struct vd_ask_call *c = arg;
@@ -91,6 +105,10 @@ static void on_done(void *arg, const struct vd_router_result *r)
 
     count_attempts(c, r);
     translate(c, r, &result);
+    if (c->journal != NULL && !result.stopped)
+        keep(c, r, &result);
+    if (c->orphan)
+        vd_journal_orphaned(c->journal, -1);
     c->done(c->arg, &result);
     (void)vd_free(c);
 }
@@ -168,10 +186,41 @@ static size_t choose_models(const struct vd_ask_request *request, size_t out[VD_
     return count;
 }
 
+/* Everything but sending. *ret_call is the caller's. */
+static enum vd_code make_call(const struct vd_ask_request *request, const size_t *models,
+                              size_t model_count, struct vd_ask_call **ret_call, struct vd_err *err)
+{
+    const struct vd_ask *ask = vd_reason_ask(request->reason);
+    struct vd_ask_call *c = vd_alloc(sizeof(*c));
+    enum vd_code rc;
+
+    if (c == NULL)
+        return vd_err_nomem(err, "model request");
+    c->router = request->router;
+    c->metrics = request->metrics;
+    c->policy_id = request->policy->id;
+    c->journal = request->journal;
+    c->decision_id = request->decision_id;
+    c->step = ask->step;
+    c->request.temperature = 0;
+    c->request.max_output_tokens =
+        ask->max_output_tokens > 0 && ask->max_output_tokens < VD_OUTPUT_TOKENS_DEFAULT
+            ? (uint32_t)ask->max_output_tokens
+            : VD_OUTPUT_TOKENS_DEFAULT;
+    rc = set_messages(c, ask, err);
+    if (rc == VD_OK)
+        rc = set_schema(c, request->reason, models, model_count, err);
+    if (rc != VD_OK) {
+        (void)vd_free(c);
+        return rc;
+    }
+    *ret_call = c;
+    return VD_OK;
+}
+
 enum vd_code vd_ask_start(const struct vd_ask_request *request, vd_ask_fn *done, void *arg,
                           struct vd_ask_call **ret_call, struct vd_err *err)
 {
-    const struct vd_ask *ask = vd_reason_ask(request->reason);
     size_t models[VD_ROUTER_MAX_MODELS];
     struct vd_router_request routed = {
         .models = models,
@@ -184,31 +233,66 @@ enum vd_code vd_ask_start(const struct vd_ask_request *request, vd_ask_fn *done,
 
     if (routed.model_count == 0)
         return vd_err_set(err, VD_E_CONFIG, false, "no model for policy %s", request->policy->id);
-    c = vd_alloc(sizeof(*c));
-    if (c == NULL)
-        return vd_err_nomem(err, "model request");
-    c->router = request->router;
-    c->metrics = request->metrics;
-    c->policy_id = request->policy->id;
+    rc = make_call(request, models, routed.model_count, &c, err);
+    if (rc != VD_OK)
+        return rc;
     c->done = done;
     c->arg = arg;
-    c->request.temperature = 0;
-    c->request.max_output_tokens =
-        ask->max_output_tokens > 0 && ask->max_output_tokens < VD_OUTPUT_TOKENS_DEFAULT
-            ? (uint32_t)ask->max_output_tokens
-            : VD_OUTPUT_TOKENS_DEFAULT;
-    rc = set_messages(c, ask, err);
-    if (rc == VD_OK)
-        rc = set_schema(c, request->reason, models, routed.model_count, err);
     routed.request = &c->request;
-    if (rc == VD_OK)
-        rc = vd_router_submit(request->router, &routed, on_done, c, &c->call, err);
+    rc = vd_router_submit(request->router, &routed, on_done, c, &c->call, err);
     if (rc != VD_OK) {
         (void)vd_free(c);
         return rc;
     }
     *ret_call = c;
     return VD_OK;
+}
+
+/* Is what this model would be sent now what that answer answers? */
+static enum vd_code same_request(const struct vd_ask_call *c, size_t model,
+                                 const struct vd_journal_answer *kept, bool *ret,
+                                 struct vd_err *err)
+{
+    struct vd_sha256 hash;
+    struct vd_buf body;
+    enum vd_code rc;
+
+    vd_buf_init(&body, VD_MODEL_REQUEST_MAX_BYTES);
+    rc = vd_router_encode(c->router, model, &c->request, &body, err);
+    hash = vd_sha256(vd_buf_span(&body));
+    vd_buf_free(&body);
+    *ret = rc == VD_OK && memcmp(hash.bytes, kept->request.bytes, sizeof(hash.bytes)) == 0;
+    return rc == VD_E_NOMEM ? rc : VD_OK;
+}
+
+bool vd_ask_recall(const struct vd_ask_request *request, const cJSON *entry, struct vd_arena *arena,
+                   struct vd_journal_answer *ret, struct vd_err *err)
+{
+    unsigned step = vd_reason_ask(request->reason)->step;
+    size_t models[VD_ROUTER_MAX_MODELS], count = choose_models(request, models), i = 0;
+    struct vd_ask_call *c;
+    bool same = false;
+    enum vd_code rc;
+
+    *err = (struct vd_err){0};
+    if (count == 0 || !vd_journal_get_answer(request->journal, entry, step, arena, ret))
+        return false;
+    while (i < count &&
+           strcmp(vd_router_model(request->router, models[i])->name, ret->answer.model) != 0)
+        i++;
+    if (i < count) {
+        rc = make_call(request, models, count, &c, err);
+        if (rc == VD_OK) {
+            ret->answer.provider = vd_router_model(request->router, models[i])->provider;
+            rc = same_request(c, models[i], ret, &same, err);
+            (void)vd_free(c);
+        }
+        if (rc != VD_OK)
+            return false;
+    }
+    *err = (struct vd_err){0};
+    vd_journal_count(request->journal, same ? VD_JOURNAL_HIT : VD_JOURNAL_OTHER_REQUEST);
+    return same;
 }
 
 void vd_ask_cancel(struct vd_ask_call *call)
@@ -219,4 +303,15 @@ void vd_ask_cancel(struct vd_ask_call *call)
 int64_t vd_ask_sent(const struct vd_ask_call *call)
 {
     return (int64_t)vd_router_sent(call->call);
+}
+
+void vd_ask_orphan(struct vd_ask_call *call)
+{
+    if (call->journal == NULL) {
+        vd_router_cancel(call->call);
+        return;
+    }
+    call->orphan = true;
+    vd_journal_orphaned(call->journal, 1);
+    vd_router_let_finish(call->call);
 }

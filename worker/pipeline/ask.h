@@ -3,6 +3,7 @@
  * Why:      reasoning speaks of messages and answers, the router of requests and providers; this is the only place that knows both.
  * Thread:   loop thread.
  * Owns:     the request's texts until done. Borrows the reasoning, which must outlive the call.
+ * Journal:  an answer is journaled when it is received, before done is called.
  * Invariants:
  *   I1 each accepted ask gets exactly one done callback, on a later turn, also on cancel.
  */
@@ -10,6 +11,7 @@
 #define VD_PIPELINE_ASK_H
 
 #include "base/metrics.h"
+#include "pipeline/journal.h"
 #include "policy/policy.h"
 #include "reason/reason.h"
 
@@ -24,7 +26,9 @@ struct vd_ask_request {
     const size_t *default_models;
     size_t default_model_count;
     int64_t deadline_mono_ms;
-    int64_t calls_left; /* requests that may be sent, at least 1 */
+    int64_t calls_left;         /* requests that may be sent, at least 1 */
+    struct vd_journal *journal; /* NULL: none is kept */
+    const char *decision_id;    /* with a journal; borrowed until done */
 };
 
 struct vd_ask_result {
@@ -39,6 +43,14 @@ typedef void vd_ask_fn(void *arg, const struct vd_ask_result *result);
 enum vd_code vd_ask_start(const struct vd_ask_request *request, vd_ask_fn *done, void *arg,
                           struct vd_ask_call **ret_call, struct vd_err *err) VD_MUST_CHECK;
 void vd_ask_cancel(struct vd_ask_call *call);
+/* Nobody waits for it any more, but what is under way may be paid for: it goes on until its answer, which is journaled, or its
+ * deadline. Nothing new is sent. Without a journal this is vd_ask_cancel(). done follows in any case. */
+void vd_ask_orphan(struct vd_ask_call *call);
+
+/* The answer to this very request, from entry of the journal; counted as a hit, or as one to another request. False: ask. Only
+ * memory is an error (err->code; VD_OK otherwise). Strings are in arena. */
+bool vd_ask_recall(const struct vd_ask_request *request, const cJSON *entry, struct vd_arena *arena,
+                   struct vd_journal_answer *ret, struct vd_err *err);
 /* Requests sent so far, one without an answer yet included. */
 int64_t vd_ask_sent(const struct vd_ask_call *call);
 

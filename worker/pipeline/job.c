@@ -41,6 +41,7 @@ static void release(struct vd_job *job)
     (void)vd_facts_free(job->facts);
     for (size_t i = 0; job->contexts != NULL && i < job->policy->context_count; i++)
         (void)vd_json_free(job->contexts[i]);
+    (void)vd_json_free(job->journal);
     (void)vd_output_free(job->outputs);
     (void)vd_policy_set_release(job->set);
     vd_arena_fini(&job->arena);
@@ -67,7 +68,7 @@ void vd_job_cancel(struct vd_job *job)
         vd_lookup_cancel(job->lookup);
     job->lookup = NULL;
     if (job->ask != NULL)
-        vd_ask_cancel(job->ask);
+        vd_ask_orphan(job->ask);
     job->ask = NULL;
 }
 

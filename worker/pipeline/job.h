@@ -29,6 +29,7 @@
 #include "policy/set.h"
 
 struct vd_job;
+struct vd_journal;
 struct vd_redis;
 struct vd_router;
 
@@ -36,7 +37,8 @@ struct vd_job_services {
     struct vd_loop *loop;
     struct vd_redis
         *redis; /* NULL: no Redis is configured; policies with contexts are refused at load */
-    struct vd_router *router; /* NULL: no model is configured: fallbacks decide */
+    struct vd_journal *journal; /* NULL: none is kept */
+    struct vd_router *router;   /* NULL: no model is configured: fallbacks decide */
     struct vd_metrics *metrics;
     const cJSON *context; /* `verdict decide`: values by context name instead of Redis; else NULL */
     const char *cluster_id;                        /* NULL: none */

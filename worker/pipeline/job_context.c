@@ -53,6 +53,24 @@ static void take_given_context(struct vd_job *job)
     accept_context(job, values);
 }
 
+/* An earlier run of this job saw other values: those count. False: there was none. */
+static bool recall(struct vd_job *job, struct vd_lookup_result *result)
+{
+    size_t at = job->policy->context_count;
+    struct vd_err err = {0};
+    bool taken;
+
+    if (at == job->read_count)
+        return false;
+    taken = vd_job_journal_take(job, result->values[at], &err);
+    result->values[at] = NULL;
+    if (taken)
+        vd_job_begin_reasoning(job, false);
+    else if (err.code != VD_OK)
+        vd_job_failed(job, &err);
+    return taken || err.code != VD_OK;
+}
+
 static void on_values(void *arg, struct vd_lookup_result *result)
 {
     struct vd_job *job = arg;
@@ -68,6 +86,8 @@ static void on_values(void *arg, struct vd_lookup_result *result)
         return;
     }
     job->timer = vd_timer_free(job->timer);
+    if (err.code == VD_OK && recall(job, result))
+        return;
     if (err.code != VD_OK) {
         (void)vd_err_wrap(&err, err.code, "context %s", job->policy->contexts[result->failed].name);
         vd_job_dead_letter(job, VD_STAGE_CONTEXT, &err, true);
@@ -90,8 +110,8 @@ static void read_context(void *arg)
         left_ms = CONTEXT_GRACE_MS;
     if ((int64_t)timeout_ms > left_ms)
         timeout_ms = (uint32_t)left_ms;
-    rc = vd_lookup_start(job->s->redis, job->reads, job->policy->context_count, timeout_ms,
-                         on_values, job, &job->lookup, &err);
+    rc = vd_lookup_start(job->s->redis, job->reads, job->read_count, timeout_ms, on_values, job,
+                         &job->lookup, &err);
     if (rc == VD_OK)
         job->pending++;
     else if (rc == VD_E_NOMEM)
@@ -107,7 +127,7 @@ void vd_job_begin_context(struct vd_job *job)
 
     job->state = VD_JOB_CONTEXT;
     job->contexts = vd_arena_array(&job->arena, count, sizeof(cJSON *));
-    job->reads = vd_arena_array(&job->arena, count, sizeof(*job->reads));
+    job->reads = vd_arena_array(&job->arena, count + 1, sizeof(*job->reads));
     if (job->contexts == NULL || job->reads == NULL) {
         (void)vd_err_nomem(&err, "context");
         vd_job_failed(job, &err);
@@ -121,8 +141,12 @@ void vd_job_begin_context(struct vd_job *job)
             return;
         }
         job->reads[i] = (struct vd_read){argv, job->policy->contexts[i].redis.count,
-                                         job->policy->contexts[i].max_bytes};
+                                         job->policy->contexts[i].max_bytes, false};
     }
+    job->read_count = count;
+    if (count > 0 && job->s->context == NULL && vd_job_journals(job) &&
+        vd_job_journal_read(job, &job->reads[count]))
+        job->read_count++;
     if (count == 0)
         vd_job_begin_reasoning(job, false);
     else if (job->s->context != NULL)

@@ -2,6 +2,7 @@
  *
  * job.c          life, and the pipeline's calls
  * job_context.c  one round trip to Redis before reasoning
+ * job_journal.c  what an earlier run of the same job saw and was answered
  * job_reason.c   the reasoning, driven: models, deadline
  * job_settle.c   the end of every path: decision, dead letter, skip
  */
@@ -48,7 +49,11 @@ struct vd_job {
 
     struct vd_lookup *lookup;
     struct vd_read *reads;
-    cJSON **contexts; /* policy->context_count */
+    size_t read_count;
+    cJSON **contexts;   /* policy->context_count */
+    cJSON *journal;     /* the entry of this decision, owned; NULL: none */
+    bool journal_read;  /* or not to be read at all */
+    bool journal_begun; /* step 0 stands there, ours or the one that was taken over */
     struct vd_reason *reason;
     struct vd_ask_call *ask;
     int64_t calls; /* requests sent, retries included */
@@ -65,6 +70,15 @@ int64_t vd_job_deadline_mono_ms(const struct vd_job *job);
 
 /* job_context.c: read what the policy names, then reason. */
 void vd_job_begin_context(struct vd_job *job);
+
+/* job_journal.c. May there be an entry worth reading? */
+bool vd_job_journals(const struct vd_job *job);
+/* The read of the entry, to be added to a lookup. False: none, go on without. */
+bool vd_job_journal_read(struct vd_job *job, struct vd_read *ret_read);
+/* The entry came (NULL: there is none); taken. True: the job now sees what it saw before, contexts are bound. */
+bool vd_job_journal_take(struct vd_job *job, cJSON *take_entry, struct vd_err *err);
+/* Step 0, before the first request of this job is sent. */
+void vd_job_journal_begin(struct vd_job *job);
 
 /* job_reason.c: context_missing: Redis did not answer before the deadline. */
 void vd_job_begin_reasoning(struct vd_job *job, bool context_missing);

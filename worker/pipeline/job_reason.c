@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #define DEADLINE_SLACK_MS 20 /* the router and our timer wait for the same moment */
+#define JOURNAL_SHARE     4  /* of the time left: so much may be spent on waiting for the entry */
 
 static void advance(struct vd_job *job);
 
@@ -41,6 +42,77 @@ static void on_answer(void *arg, const struct vd_ask_result *result)
         advance(job);
 }
 
+/* -- the journal --------------------------------------------------------------------------------------------------- */
+
+/* A policy without context reads its entry only here, where a model is about to be asked. */
+static void on_entry(void *arg, struct vd_lookup_result *result)
+{
+    struct vd_job *job = arg;
+    struct vd_err err = {0};
+
+    if (!vd_job_came_back(job))
+        return;
+    job->lookup = NULL;
+    if (job->state != VD_JOB_REASON)
+        return; /* the deadline decided first */
+    vd_metric_add(job->s->metrics, VD_M_WAIT, "redis", "", (uint64_t)result->wait_ms);
+    if (result->err.code != VD_OK) {
+        vd_metric_add(job->s->metrics, VD_M_REDIS_ERRORS, "", "", 1);
+        advance(job);
+        return;
+    }
+    if (vd_job_journal_take(job, result->values[0], &err)) {
+        job->reason = vd_reason_free(job->reason);
+        vd_job_begin_reasoning(job, false);
+    } else if (err.code != VD_OK) {
+        vd_job_failed(job, &err);
+    } else {
+        advance(job);
+    }
+    result->values[0] = NULL;
+}
+
+/* True: on_entry() follows. */
+static bool read_entry(struct vd_job *job)
+{
+    int64_t left_ms = vd_job_deadline_mono_ms(job) - vd_mono_ms();
+    int64_t timeout_ms = left_ms / JOURNAL_SHARE;
+    struct vd_read read;
+    struct vd_err err;
+
+    if (job->journal_read || !vd_job_journals(job) || !vd_job_journal_read(job, &read))
+        return false;
+    if (timeout_ms > (int64_t)job->s->redis_timeout_ms)
+        timeout_ms = (int64_t)job->s->redis_timeout_ms;
+    if (timeout_ms <= 0 || vd_lookup_start(job->s->redis, &read, 1, (uint32_t)timeout_ms, on_entry,
+                                           job, &job->lookup, &err) != VD_OK)
+        return false;
+    job->pending++;
+    return true;
+}
+
+/* An earlier run of this job was answered already. True: that was taken, or failed. */
+static bool recall_answer(struct vd_job *job, const struct vd_ask_request *request)
+{
+    struct vd_journal_answer kept;
+    struct vd_err err = {0};
+
+    if (!vd_ask_recall(request, job->journal, &job->arena, &kept, &err)) {
+        if (err.code == VD_OK)
+            return false;
+        vd_job_failed(job, &err);
+        return true;
+    }
+    job->calls += kept.calls;
+    if (vd_reason_answer(job->reason, &kept.answer, &err) != VD_OK)
+        vd_job_failed(job, &err);
+    else
+        advance(job); /* at most budget.max_model_calls deep */
+    return true;
+}
+
+/* -- asking --------------------------------------------------------------------------------------------------------- */
+
 /* Ask, or settle. */
 static void advance(struct vd_job *job)
 {
@@ -53,6 +125,8 @@ static void advance(struct vd_job *job)
         .default_model_count = job->s->default_model_count,
         .deadline_mono_ms = vd_job_deadline_mono_ms(job),
         .calls_left = job->policy->budget.max_model_calls - job->calls,
+        .journal = job->s->journal,
+        .decision_id = job->id,
     };
     struct vd_err err;
     enum vd_code rc;
@@ -65,10 +139,13 @@ static void advance(struct vd_job *job)
         stop_reasoning(job, job->s->router == NULL ? VD_STOP_NO_MODEL : VD_STOP_KILL_SWITCH);
         return;
     }
+    if (read_entry(job) || (job->journal != NULL && recall_answer(job, &request)))
+        return;
     if (request.calls_left <= 0) {
         stop_reasoning(job, VD_STOP_MODEL_UNAVAILABLE);
         return;
     }
+    vd_job_journal_begin(job);
     rc = vd_ask_start(&request, on_answer, job, &job->ask, &err);
     if (rc == VD_OK)
         job->pending++;
@@ -89,6 +166,9 @@ static void on_deadline(void *arg)
         vd_ask_cancel(job->ask);
         job->ask = NULL;
     }
+    if (job->lookup != NULL)
+        vd_lookup_cancel(job->lookup);
+    job->lookup = NULL;
     stop_reasoning(job, VD_STOP_DEADLINE);
 }
 
@@ -121,7 +201,8 @@ void vd_job_begin_reasoning(struct vd_job *job, bool context_missing)
         vd_job_settle_outcome(job);
     } else if (left_ms <= 0) {
         stop_reasoning(job, VD_STOP_DEADLINE);
-    } else if (vd_timer_new(job->s->loop, on_deadline, job, &job->timer) != VD_OK) {
+    } else if (job->timer == NULL &&
+               vd_timer_new(job->s->loop, on_deadline, job, &job->timer) != VD_OK) {
         (void)vd_err_nomem(&err, "timer");
         vd_job_failed(job, &err);
     } else {

@@ -2,6 +2,7 @@
 #include "pipeline/lookup.h"
 
 #include "base/alloc.h"
+#include "base/limits.h"
 #include "redis/client.h"
 #include "redis/context.h"
 
@@ -12,6 +13,11 @@ struct vd_lookup {
     vd_lookup_fn *done;
     void *arg;
 };
+
+static size_t max_bytes(const struct vd_read *read)
+{
+    return read->max_bytes > 0 ? read->max_bytes : VD_REDIS_REPLY_MAX_BYTES;
+}
 
 static void on_replies(void *arg, const struct vd_redis_result *replies)
 {
@@ -24,10 +30,14 @@ static void on_replies(void *arg, const struct vd_redis_result *replies)
 
     for (size_t i = 0; i < lookup->count && result.err.code == VD_OK; i++) {
         const struct vd_read *read = &lookup->reads[i];
+        struct vd_err err;
 
-        if (vd_redis_read_value(read->argv, read->argc, replies->replies[i], read->max_bytes,
-                                &values[i], &result.err) != VD_OK)
-            result.failed = i;
+        if (vd_redis_read_value(read->argv, read->argc, replies->replies[i], max_bytes(read),
+                                &values[i], &err) == VD_OK ||
+            (read->optional && err.code != VD_E_NOMEM))
+            continue;
+        result.err = err;
+        result.failed = i;
     }
     lookup->done(lookup->arg, &result);
     for (size_t i = 0; i < lookup->count; i++)
@@ -40,7 +50,8 @@ enum vd_code vd_lookup_start(struct vd_redis *redis, const struct vd_read *reads
                              struct vd_lookup **ret, struct vd_err *err)
 {
     struct vd_redis_command commands[VD_LOOKUP_MAX];
-    struct vd_redis_options options = {.timeout_ms = timeout_ms};
+    struct vd_redis_options options = {.timeout_ms = timeout_ms,
+                                       .reply_max_bytes = VD_REDIS_REPLY_MAX_BYTES};
     struct vd_lookup *lookup;
     enum vd_code rc;
 
@@ -55,6 +66,8 @@ enum vd_code vd_lookup_start(struct vd_redis *redis, const struct vd_read *reads
     lookup->arg = arg;
     for (size_t i = 0; i < count; i++) {
         lookup->reads[i] = reads[i];
+        if (reads[i].optional)
+            options.reply_max_bytes += max_bytes(&reads[i]);
         commands[i] = (struct vd_redis_command){reads[i].argv, reads[i].argc};
     }
     rc = vd_redis_submit(redis, commands, count, &options, on_replies, lookup, &lookup->call, err);

@@ -8,6 +8,8 @@
 #ifndef VD_PIPELINE_LOOKUP_H
 #define VD_PIPELINE_LOOKUP_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "base/span.h"
 #include "json/json.h"
@@ -15,12 +17,13 @@
 struct vd_redis;
 struct vd_lookup;
 
-#define VD_LOOKUP_MAX 16 /* reads of one policy */
+#define VD_LOOKUP_MAX 20 /* 16 contexts, state, memory, journal */
 
 struct vd_read {
     const struct vd_span *argv; /* borrowed until done */
     size_t argc;
-    size_t max_bytes; /* 0: only the pipeline's bound */
+    size_t max_bytes; /* 0: VD_REDIS_REPLY_MAX_BYTES */
+    bool optional;    /* an unusable reply reads as absent */
 };
 
 struct vd_lookup_result {

@@ -43,6 +43,8 @@ struct vd_reason {
     struct vd_judgement judgement;
     bool judged; /* judgement holds something */
     struct vd_usage usage;
+    int64_t
+        spent_microusd; /* by all answers, journaled ones too: a repeated job stops where it stopped */
     struct vd_outcome outcome;
     cJSON *params, *evidence; /* the outcome's */
 };

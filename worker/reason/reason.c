@@ -173,7 +173,7 @@ static const char *spent(const struct vd_reason *r)
         return "budget_input_tokens";
     if (b->max_output_tokens > 0 && r->usage.output_tokens >= b->max_output_tokens)
         return "budget_output_tokens";
-    if (b->max_cost_microusd > 0 && r->usage.cost_microusd >= b->max_cost_microusd)
+    if (b->max_cost_microusd > 0 && r->spent_microusd >= b->max_cost_microusd)
         return "budget_cost";
     return NULL;
 }
@@ -366,6 +366,7 @@ static void add_usage(struct vd_reason *r, const struct vd_answer *answer, struc
     u->journal_hits += answer->from_journal ? 1 : 0;
     u->input_tokens += answer->input_tokens;
     u->output_tokens += answer->output_tokens;
+    r->spent_microusd += answer->cost_microusd;
     u->cost_microusd += answer->from_journal ? 0 : answer->cost_microusd;
     u->model_ms += answer->model_ms;
     u->model =

@@ -141,7 +141,7 @@ enum vd_code vd_reason_review(struct vd_reason *reason, const char *degraded_rea
 const struct vd_outcome *vd_reason_outcome(const struct vd_reason *reason);
 
 /* Everything that happened, for the audit record: {"shown", "cuts", "redacted", "steps": [{"step", "messages", "answer", "kind",
- * "judged", "rules", "usage"}], "shortcuts", "escalates"}. Texts are redacted for the audit. Owned by the caller; it borrows what was
+ * "judged", "rules", "usage"}], "journal_hits", "cost_microusd": of this run}. Texts are redacted for the audit. Owned by the caller; it borrows what was
  * shown, so free it before the reasoning. */
 enum vd_code vd_reason_record(const struct vd_reason *reason, cJSON **ret_record,
                               struct vd_err *err) VD_MUST_CHECK;

@@ -175,6 +175,8 @@ enum vd_code vd_reason_record(const struct vd_reason *reason, cJSON **ret_record
     ok = ok && put_shown(reason, record) && vd_json_put(record, "cuts", cuts_json(reason)) &&
          put_int(record, "redacted", (int64_t)reason->shown.redacted) &&
          put_word(record, "source", o->source) && put_word(record, "reason_text", o->reason_text) &&
+         put_int(record, "journal_hits", o->usage.journal_hits) &&
+         put_int(record, "cost_microusd", o->usage.cost_microusd) &&
          put_int(record, "cel_steps", (int64_t)vd_facts_steps(reason->facts));
     if (!ok) {
         vd_json_free(record);
