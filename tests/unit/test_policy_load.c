@@ -53,8 +53,20 @@ static void test_every_mistake_is_refused_with_its_words(void **state)
          "never closed"},
         {{.input = "input = { topics = [\"a\"]; when = \"true\"; key = \"k}\"; };"},
          "closes nothing"},
-        {{.input = "input = { topics = [\"a\"]; when = \"true\"; key = \"k\"; dedupe = { }; };"},
-         "input.dedupe is not supported"},
+        {{.input = "input = { topics = [\"a\"]; when = \"true\"; key = \"k\"; dedupe = { id = "
+                   "\"{c.id}\"; }; };",
+          .context = "context = { c = { redis = \"HGETALL c:{event.id}\"; }; };"},
+         "input.dedupe.id is evaluated before the context is read"},
+        {{.input =
+              "input = { topics = [\"a\"]; when = \"true\"; key = \"k\"; dedupe = { window_s = "
+              "0; }; };"},
+         "input.dedupe.window_s"},
+        {{.input = "input = { topics = [\"a\"]; when = \"true\"; key = \"k\"; dedupe = { "
+                   "window_s = 7776001; }; };"},
+         "1 to 7776000"},
+        {{.input = "input = { topics = [\"a\"]; when = \"true\"; key = \"k\"; dedupe = "
+                   "\"{event.id}\"; };"},
+         "input.dedupe"},
         {{.input =
               "input = { topics = [\"a\"]; when = \"true\"; key = \"k\"; schema = \"x.json\"; };"},
          "\"x.json\""},

@@ -138,7 +138,10 @@
 #define VD_CONF_ARENA_MAX_BYTES   (32u << 20) /* the tree of the largest file */
 #define VD_DIAG_MAX               200 /* nobody corrects more in one go; the rest is counted */
 #define VD_POLICY_ARENA_MAX_BYTES (32u << 20) /* one loaded policy with prompt and schemas */
-#define VD_POLICY_ID_MAX_BYTES    100 /* policy.id: it stands in keys, labels and every decision */
+#define VD_DEDUPE_MAX_WINDOW_S                                                                     \
+    (90 *                                                                                          \
+     86400) /* an id costs Redis about 200 bytes: a quarter year of them is an operator's limit, too */
+#define VD_POLICY_ID_MAX_BYTES 100 /* policy.id: it stands in keys, labels and every decision */
 #define VD_POLICY_MAX_NAMES                                                                        \
     200 /* contexts, lets, actions, rules of one action, params: each list */
 #define VD_POLICY_MAX_FILES    1000 /* files of a policies folder */

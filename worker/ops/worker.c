@@ -462,6 +462,9 @@ static void check_policies(const struct vd_worker *w, struct vd_diags *diags)
         if (p->context_count > 0 && w->settings->redis_address == NULL)
             vd_diag_error(diags, p->file, 0, "redis = { address = \"127.0.0.1:6379\"; };",
                           "policy %s reads context, and no redis.address is set", p->id);
+        if (p->dedupe_id != NULL && w->settings->redis_address == NULL)
+            vd_diag_error(diags, p->file, 0, "redis = { address = \"127.0.0.1:6379\"; };",
+                          "policy %s has input.dedupe, and no redis.address is set", p->id);
         for (size_t t = 0; t < w->settings->topic_count; t++)
             read = read || vd_policy_reads(p, vd_span_of(w->settings->topics[t].name));
         if (!read && p->mode != VD_MODE_OFF)
@@ -481,6 +484,16 @@ static void on_redis_state(void *arg, const struct vd_redis_status *status)
                VD_F_STR("reason", status->reason));
 }
 
+/* What a policy keeps in Redis is not there to be forgotten. */
+static bool must_not_evict(const struct vd_policy_set *set)
+{
+    bool keeps = false;
+
+    for (size_t i = 0; i < vd_policy_set_count(set); i++)
+        keeps = keeps || vd_policy_set_get(set, i)->dedupe_id != NULL;
+    return keeps;
+}
+
 static enum vd_code make_redis(struct vd_worker *w, struct vd_err *err)
 {
     const struct vd_settings *s = w->settings;
@@ -492,7 +505,7 @@ static enum vd_code make_redis(struct vd_worker *w, struct vd_err *err)
         .tls_ca_file = s->redis_ca_file,
         .connect_timeout_ms = (uint32_t)s->redis_connect_timeout_ms,
         .command_timeout_ms = (uint32_t)s->redis_timeout_ms,
-        .require_noeviction = s->redis_require_noeviction,
+        .require_noeviction = s->redis_require_noeviction || must_not_evict(w->policies),
     };
 
     if (s->redis_address == NULL)

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "pipeline/identity.h"
+#include "redis/client.h"
 
 /* -- life ---------------------------------------------------------------------------------------------------------- */
 
@@ -64,6 +65,9 @@ void vd_job_cancel(struct vd_job *job)
 {
     job->detached = true;
     job->timer = vd_timer_free(job->timer);
+    if (job->dedupe != NULL)
+        vd_redis_cancel(job->dedupe);
+    job->dedupe = NULL;
     if (job->lookup != NULL)
         vd_lookup_cancel(job->lookup);
     job->lookup = NULL;
@@ -138,7 +142,8 @@ bool vd_job_admit(struct vd_job *job)
         vd_job_dead_letter(job, VD_STAGE_VALIDATE, &err, false);
         return false;
     }
-    if (vd_facts_key(job->facts, &job->key, &err) != VD_OK) {
+    if (vd_facts_key(job->facts, &job->key, &err) != VD_OK ||
+        vd_facts_dedupe(job->facts, &job->dedupe_id, &err) != VD_OK) {
         vd_job_dead_letter(job, VD_STAGE_KEY, &err, false);
         return false;
     }
@@ -155,7 +160,7 @@ void vd_job_start(struct vd_job *job)
     assert(job->state == VD_JOB_WAITING);
     vd_metric_add(job->s->metrics, VD_M_WAIT, "key", "",
                   (uint64_t)(vd_mono_ms() - job->waiting_since_ms));
-    vd_job_begin_context(job);
+    vd_job_begin_dedupe(job);
 }
 
 void vd_job_overflow(struct vd_job *job)

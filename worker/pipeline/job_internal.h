@@ -1,6 +1,7 @@
 /* pipeline/job_internal.h - what the job's files share. Nobody else includes it.
  *
  * job.c          life, and the pipeline's calls
+ * job_dedupe.c   is it a duplicate?
  * job_context.c  one round trip to Redis before reasoning
  * job_journal.c  what an earlier run of the same job saw and was answered
  * job_reason.c   the reasoning, driven: models, deadline
@@ -47,6 +48,9 @@ struct vd_job {
     enum vd_stop forced_stop;
     const char *forced_why;
 
+    struct vd_redis_call *dedupe;
+    struct vd_span dedupe_id, dedupe_key; /* empty: the policy does not look */
+    bool dedupe_missed;                   /* Redis did not say before the deadline */
     struct vd_lookup *lookup;
     struct vd_read *reads;
     size_t read_count;
@@ -67,6 +71,9 @@ struct vd_job {
 bool vd_job_came_back(struct vd_job *job);
 /* From the record's fetch (G3). */
 int64_t vd_job_deadline_mono_ms(const struct vd_job *job);
+
+/* job_dedupe.c: claim the event's id, then read the context; or skip. */
+void vd_job_begin_dedupe(struct vd_job *job);
 
 /* job_context.c: read what the policy names, then reason. */
 void vd_job_begin_context(struct vd_job *job);

@@ -197,6 +197,8 @@ void vd_job_begin_reasoning(struct vd_job *job, bool context_missing)
         stop_reasoning(job, job->forced_stop);
     } else if (context_missing) {
         stop_reasoning(job, VD_STOP_CONTEXT_UNAVAILABLE);
+    } else if (job->dedupe_missed) {
+        stop_reasoning(job, VD_STOP_DEDUPE_UNAVAILABLE);
     } else if (vd_reason_state(job->reason) == VD_REASON_DONE) {
         vd_job_settle_outcome(job);
     } else if (left_ms <= 0) {

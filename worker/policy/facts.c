@@ -139,6 +139,14 @@ enum vd_code vd_facts_key(struct vd_facts *facts, struct vd_span *ret_key, struc
     return vd_template_render(facts->policy->key, &facts->eval, ret_key, err);
 }
 
+enum vd_code vd_facts_dedupe(struct vd_facts *facts, struct vd_span *ret_id, struct vd_err *err)
+{
+    *ret_id = VD_LIT("");
+    if (facts->policy->dedupe_id == NULL)
+        return VD_OK;
+    return vd_template_render(facts->policy->dedupe_id, &facts->eval, ret_id, err);
+}
+
 enum vd_code vd_facts_validate(struct vd_facts *facts, struct vd_err *err)
 {
     struct vd_arena_mark mark = vd_arena_mark(facts->arena);

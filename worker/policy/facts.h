@@ -30,6 +30,9 @@ enum vd_code vd_facts_when(struct vd_facts *facts, bool *ret_match,
 /* The policy key, in the arena. VD_E_INPUT names the template. */
 enum vd_code vd_facts_key(struct vd_facts *facts, struct vd_span *ret_key,
                           struct vd_err *err) VD_MUST_CHECK;
+/* The same of input.dedupe.id; the empty span without one. */
+enum vd_code vd_facts_dedupe(struct vd_facts *facts, struct vd_span *ret_id,
+                             struct vd_err *err) VD_MUST_CHECK;
 /* Validate the event by input.schema (no schema: valid). VD_E_INPUT with path and reason. */
 enum vd_code vd_facts_validate(struct vd_facts *facts, struct vd_err *err) VD_MUST_CHECK;
 /* The argv of context i: contexts[i].redis.count spans in the arena. */

@@ -47,6 +47,19 @@ static const struct vd_conf_row input_rows[] = {
     END_OF_TABLE,
 };
 
+struct dedupe {
+    const char *id;
+    int64_t window_s;
+};
+
+static const struct vd_conf_row dedupe_rows[] = {
+    {"id", VD_CONF_T_STRING, ROW(dedupe, id), NULL, 1, 0, NULL, 0,
+     "what two deliveries of one event have in common; default: \"{event.id}\"", NULL},
+    {"window_s", VD_CONF_T_INT, ROW(dedupe, window_s), "86400", 1, VD_DEDUPE_MAX_WINDOW_S, "s", 0,
+     "how long an id is remembered", NULL},
+    END_OF_TABLE,
+};
+
 struct context {
     const char *redis, *schema;
     int64_t max_bytes;
@@ -195,6 +208,7 @@ void vd_ld_input(struct vd_loader *ld, const struct vd_conf_node *node)
     struct vd_policy *p = ld->policy;
     const struct vd_conf_node *topics = vd_conf_get(node, "topics");
     struct input in = {0};
+    struct dedupe dedupe = {0};
 
     vd_ld_read(ld, node, input_rows, &in);
     p->topics = vd_ld_strings(ld, in.topics, &p->topic_count);
@@ -218,7 +232,9 @@ void vd_ld_input(struct vd_loader *ld, const struct vd_conf_node *node)
     p->max_queue_per_key = in.max_queue_per_key;
     p->on_overflow = (enum vd_on_overflow)in.on_overflow;
     p->trusted = vd_ld_paths(ld, in.trusted, vd_conf_get(node, "trusted"), &p->trusted_count);
-    vd_ld_refuse(ld, in.dedupe, "the policy without input.dedupe");
+    if (in.dedupe != NULL)
+        vd_ld_read(ld, in.dedupe, dedupe_rows, &dedupe);
+    p->dedupe_window_s = dedupe.window_s;
     vd_ld_schema(ld, in.schema, vd_conf_get(node, "schema"), &p->event_schema_tree,
                  &p->event_schema);
 }
@@ -416,34 +432,51 @@ static void check_early(struct vd_loader *ld, const struct vd_cel_program *progr
                       "%s is evaluated before the context is read", node->path);
 }
 
-static void compile_input(struct vd_loader *ld, const struct vd_conf_node *node)
+/* A template that is rendered before the context is read; NULL after a diagnostic at node. */
+static const struct vd_template *compile_early(struct vd_loader *ld, const char *name,
+                                               struct vd_span source,
+                                               const struct vd_conf_node *node)
 {
-    const struct vd_conf_node *when = vd_conf_get(node, "when"), *key = vd_conf_get(node, "key");
-    struct vd_policy *p = ld->policy;
+    const struct vd_policy *p = ld->policy;
     struct vd_template *template;
     struct vd_err err;
-    enum vd_code rc;
+    enum vd_code rc = vd_template_compile(ld->env, name, source, &template, &err);
+
+    if (rc == VD_E_NOMEM) {
+        vd_ld_nomem(ld);
+        return NULL;
+    }
+    if (rc != VD_OK) {
+        vd_diag_error(ld->diags, node->file, node->line, NULL, "%s: %s in \"%.100s\"", name,
+                      err.msg, source.ptr);
+        return NULL;
+    }
+    vd_ld_own(ld, release_template, template);
+    for (unsigned slot = 2; slot < p->slot_count && ld->rc == VD_OK; slot++)
+        if (!vd_ld_early_slot(p, slot) && vd_template_uses(template, slot))
+            vd_diag_error(ld->diags, node->file, node->line,
+                          "event, or a let that needs no context",
+                          "%s is evaluated before the context is read", name);
+    return template;
+}
+
+static void compile_input(struct vd_loader *ld, const struct vd_conf_node *node)
+{
+    const struct vd_conf_node *when = vd_conf_get(node, "when"), *key = vd_conf_get(node, "key"),
+                              *dedupe = vd_conf_get(node, "dedupe"), *id;
+    struct vd_policy *p = ld->policy;
 
     p->when = vd_ld_program(ld, ld->env, when, VD_CEL_BOOL);
     check_early(ld, p->when, when);
-    if (key == NULL || key->kind != VD_CONF_STRING)
+    if (key != NULL && key->kind == VD_CONF_STRING)
+        p->key = compile_early(ld, "input.key", key->u.s, key);
+    if (dedupe == NULL || dedupe->kind != VD_CONF_GROUP)
         return;
-    rc = vd_template_compile(ld->env, "input.key", key->u.s, &template, &err);
-    if (rc == VD_E_NOMEM) {
-        vd_ld_nomem(ld);
-        return;
-    }
-    if (rc != VD_OK) {
-        vd_diag_error(ld->diags, key->file, key->line, NULL, "%s: %s in \"%.100s\"", key->path,
-                      err.msg, key->u.s.ptr);
-        return;
-    }
-    vd_ld_own(ld, release_template, template);
-    p->key = template;
-    for (unsigned slot = 2; slot < p->slot_count && ld->rc == VD_OK; slot++)
-        if (!vd_ld_early_slot(p, slot) && vd_template_uses(template, slot))
-            vd_diag_error(ld->diags, key->file, key->line, "event, or a let that needs no context",
-                          "%s is evaluated before the context is read", key->path);
+    id = vd_conf_get(dedupe, "id");
+    if (id == NULL)
+        p->dedupe_id = compile_early(ld, "input.dedupe.id", VD_LIT("{event.id}"), dedupe);
+    else if (id->kind == VD_CONF_STRING)
+        p->dedupe_id = compile_early(ld, "input.dedupe.id", id->u.s, id);
 }
 
 void vd_ld_names(struct vd_loader *ld, const struct vd_conf_node *root)

@@ -249,6 +249,8 @@ struct vd_policy {
     size_t topic_count;
     const struct vd_cel_program *when;
     const struct vd_template *key;
+    const struct vd_template *dedupe_id; /* NULL: every record is another event */
+    int64_t dedupe_window_s;
     const cJSON *event_schema_tree; /* of `event` as CEL sees it; NULL: none */
     const struct vd_schema *event_schema;
     int64_t max_event_age_s; /* 0: unbounded */

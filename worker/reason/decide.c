@@ -176,6 +176,7 @@ enum vd_code vd_decide(const struct vd_decide_input *input, struct vd_decide *re
 {
     struct vd_reason_start start = {
         .decision_id = VD_LIT("case"), .marker_key = VD_LIT("case"), .redact_key = VD_LIT("case")};
+    struct vd_span id;
     enum vd_code rc;
 
     *ret = (struct vd_decide){0};
@@ -192,6 +193,8 @@ enum vd_code vd_decide(const struct vd_decide_input *input, struct vd_decide *re
     if (rc != VD_OK)
         return dead_letter(ret, rc, "validate");
     rc = vd_facts_key(ret->facts, &ret->key, err);
+    if (rc == VD_OK)
+        rc = vd_facts_dedupe(ret->facts, &id, err);
     if (rc != VD_OK)
         return dead_letter(ret, rc, "key");
     rc = bind_contexts(input, ret, err);

@@ -10,10 +10,15 @@
 #include "policy/redact.h"
 
 static const char *const stop_names[] = {
-    [VD_STOP_DEADLINE] = "deadline", [VD_STOP_MODEL_UNAVAILABLE] = "model_unavailable",
-    [VD_STOP_QUOTA] = "quota",       [VD_STOP_KILL_SWITCH] = "kill_switch",
-    [VD_STOP_STALE] = "stale",       [VD_STOP_OVERFLOW] = "overflow",
-    [VD_STOP_SHUTDOWN] = "shutdown", [VD_STOP_CONTEXT_UNAVAILABLE] = "context_unavailable",
+    [VD_STOP_DEADLINE] = "deadline",
+    [VD_STOP_MODEL_UNAVAILABLE] = "model_unavailable",
+    [VD_STOP_QUOTA] = "quota",
+    [VD_STOP_KILL_SWITCH] = "kill_switch",
+    [VD_STOP_STALE] = "stale",
+    [VD_STOP_OVERFLOW] = "overflow",
+    [VD_STOP_SHUTDOWN] = "shutdown",
+    [VD_STOP_CONTEXT_UNAVAILABLE] = "context_unavailable",
+    [VD_STOP_DEDUPE_UNAVAILABLE] = "dedupe_unavailable",
     [VD_STOP_NO_MODEL] = "no_model",
 };
 static const char *const status_names[] = {"decided", "fallback", "escalated"};
@@ -532,8 +537,8 @@ enum vd_code vd_reason_answer(struct vd_reason *reason, const struct vd_answer *
 
 enum vd_code vd_reason_stop(struct vd_reason *reason, enum vd_stop stop, struct vd_err *err)
 {
-    bool forced =
-        stop == VD_STOP_STALE || stop == VD_STOP_OVERFLOW || stop == VD_STOP_CONTEXT_UNAVAILABLE;
+    bool forced = stop == VD_STOP_STALE || stop == VD_STOP_OVERFLOW ||
+                  stop == VD_STOP_CONTEXT_UNAVAILABLE || stop == VD_STOP_DEDUPE_UNAVAILABLE;
 
     /* What the event's age or the queue decides goes before a shortcut; an escalation stays one. */
     if (reason->state == VD_REASON_DONE &&

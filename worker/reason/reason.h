@@ -64,7 +64,8 @@ enum vd_stop {
     VD_STOP_OVERFLOW, /* input.on_overflow = "fallback" */
     VD_STOP_SHUTDOWN,
     VD_STOP_CONTEXT_UNAVAILABLE, /* Redis did not answer before the deadline */
-    VD_STOP_NO_MODEL,            /* no model is configured */
+    VD_STOP_DEDUPE_UNAVAILABLE, /* Redis did not say before the deadline whether this is a duplicate */
+    VD_STOP_NO_MODEL,           /* no model is configured */
 };
 const char *vd_stop_name(enum vd_stop stop); /* "deadline", "model_unavailable", ... */
 
