@@ -112,7 +112,10 @@
 #define VD_REDIS_MAX_PIPELINE  64   /* commands of one pipeline: a policy's context reads */
 #define VD_REDIS_MAX_PIPELINES 65536       /* in flight and waiting: ten times the most jobs */
 #define VD_REDIS_MAX_BYTES     (64u << 20) /* commands waiting for the connection */
-#define VD_CONTEXT_MAX_ITEMS   1024        /* elements of a list or range that a policy may read */
+#define VD_LIMIT_MAX_ITEMS                                                                         \
+    128 /* reservations of one decision: seven words each in VD_REDIS_MAX_ARGC; an order has fewer lines */
+#define VD_LIMIT_MAX_AMOUNT  (INT64_C(1) << 53) /* the scripts' numbers are doubles */
+#define VD_CONTEXT_MAX_ITEMS 1024 /* elements of a list or range that a policy may read */
 
 /* -- http -------------------------------------------------------------------------------------------------------- */
 #define VD_HTTP_HEADER_MAX_BYTES (64u << 10) /* response headers; real ones are under 4 KiB */
