@@ -89,6 +89,11 @@ test: ## install what is missing, build, run every test
 	@$(MAKE) --no-print-directory all support $(UNITS:%=$(OUT)/tests/unit/test_%)
 	@tests/support/run-tests.sh $(OUT)
 
+.PHONY: test-peers
+test-peers: all ## requests and answers against independent peers of the model providers, fetched from npm and PyPI
+	@VERDICT_OPT_IN=1 VERDICT_BUILD=$(BUILD) VERDICT_BIN=$(OUT)/verdict PYTHONDONTWRITEBYTECODE=1 \
+	    /usr/bin/python3 -m pytest -c tests/pytest.ini -q tests/peers/test_descriptions.py tests/peers/test_fake.py
+
 .PHONY: demo
 demo: ## install what is missing, build, and run the demo
 	@tests/support/install.sh build

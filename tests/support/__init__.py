@@ -11,6 +11,8 @@ settings file, its admin port, and what it writes to Kafka and Redis.
   model         models to ask: `verdict model-sim`, and a scripted server in Python
   producer      puts events into topics, also inside transactions
   reader        an independent read_committed consumer that collects what came out
+  deciding      the shipped policies one event at a time, by `verdict decide`
+  peers         servers and fakes of the providers' APIs that other people wrote
   payloads      the business events that the end-to-end tests publish
   records       what a published record must look like
 """

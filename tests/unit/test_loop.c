@@ -163,6 +163,15 @@ static void a_readable_descriptor_is_reported(void **state)
     assert_int_equal(close(fds[0]) | close(fds[1]), 0);
 }
 
+static void a_loop_that_was_stopped_before_it_ran_may_be_freed(void **state)
+{
+    struct seen *s = *state;
+
+    vd_loop_stop(s->loop);
+    s->loop = vd_loop_free(s->loop); /* asserts that everything was closed */
+    assert_null(s->loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +181,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(deferred_calls_run_in_the_turn_after, setup, teardown),
         cmocka_unit_test_setup_teardown(a_readable_descriptor_is_reported, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_loop_that_was_stopped_before_it_ran_may_be_freed, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,6 +145,8 @@ void *vd_loop_free(struct vd_loop *loop)
     uv_close((uv_handle_t *)&loop->turn_end, NULL);
     uv_close((uv_handle_t *)&loop->after_io, NULL);
     uv_close((uv_handle_t *)&loop->no_wait, NULL);
+    /* A vd_loop_stop() that no run has seen yet ends the first of these at once. */
+    (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
     {
         int status = uv_loop_close(&loop->uv);
