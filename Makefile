@@ -104,7 +104,7 @@ demo: ## install what is missing, build, and run the demo
 bench: ## install what is missing, build, measure against a real broker; BENCH_ARGS="--quick" or "--repeat 5"
 	@tests/support/install.sh bench
 	@$(MAKE) --no-print-directory all $(BENCHES)
-	@set -e; for b in $(filter %/bench_rules %/bench_schema,$(BENCHES)); do $$b; done
+	@set -e; for b in $(filter %/bench_rules %/bench_schema %/bench_decision,$(BENCHES)); do $$b; done
 	@VERDICT_BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH_ARGS)
 
 .PHONY: chaos
@@ -162,5 +162,5 @@ help: ## this list
 	@echo "usage: make TARGET   (variables: SAN=asan|tsan, CC=clang, WERROR=1, BUILD=DIR)"; echo
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
--include $(OBJ:.o=.d) $(OUT)/worker/main.d
+-include $(OBJ:.o=.d) $(OUT)/worker/main.d $(wildcard $(OUT)/tests/*/*.d)
 .SECONDARY:

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/metrics.h"
+#include "base/prng.h"
 
 static void numbers_are_whole_and_in_range(void **state)
 {
@@ -62,6 +63,42 @@ static void json_strings_escape_what_must_be(void **state)
     assert_int_equal(vd_buf_add_json_string(&b, (struct vd_span){"a\"\\\n\x01\0z", 7}), VD_OK);
     assert_span_equal(vd_buf_span(&b), "\"a\\\"\\\\\\n\\u0001\\u0000z\"");
     vd_buf_free(&b);
+}
+
+/* Whatever stands where in eight bytes: the same as one byte after the other. */
+static void json_strings_are_escaped_at_every_place(void **state)
+{
+    static const char bytes[] = "a\x1f \"!#\\[]\x7f\x80\xa2\xdc\xff\x01z";
+    struct vd_prng random;
+
+    (void)state;
+    vd_prng_init(&random, 5);
+    for (int round = 0; round < 20000; round++) {
+        char text[40];
+        size_t len = (size_t)vd_prng_below(&random, sizeof(text));
+        struct vd_buf whole, single;
+
+        vd_buf_init(&whole, 1024);
+        vd_buf_init(&single, 1024);
+        for (size_t i = 0; i < len; i++)
+            text[i] = vd_prng_below(&random, 4) > 0
+                          ? 'x'
+                          : bytes[vd_prng_below(&random, sizeof(bytes) - 1)];
+        (void)vd_buf_add_json_string(&whole, (struct vd_span){text, len});
+        (void)vd_buf_add_char(&single, '"');
+        for (size_t i = 0; i < len; i++) {
+            struct vd_buf one;
+
+            vd_buf_init(&one, 16);
+            (void)vd_buf_add_json_string(&one, (struct vd_span){text + i, 1});
+            (void)vd_buf_add(&single, vd_span_sub(vd_buf_span(&one), 1, one.len - 2));
+            vd_buf_free(&one);
+        }
+        (void)vd_buf_add_char(&single, '"');
+        assert_true(vd_span_eq(vd_buf_span(&whole), vd_buf_span(&single)));
+        vd_buf_free(&whole);
+        vd_buf_free(&single);
+    }
 }
 
 static void an_arena_stops_at_its_cap(void **state)
@@ -291,6 +328,7 @@ int main(void)
         cmocka_unit_test(numbers_are_whole_and_in_range),
         cmocka_unit_test(add_over_limit_keeps_content),
         cmocka_unit_test(json_strings_escape_what_must_be),
+        cmocka_unit_test(json_strings_are_escaped_at_every_place),
         cmocka_unit_test(an_arena_stops_at_its_cap),
         cmocka_unit_test(rewound_memory_is_zeroed_again),
         cmocka_unit_test(errors_wrap_and_truncate),

@@ -5,11 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct vd_span vd_span_of(const char *cstr)
-{
-    return (struct vd_span){cstr, cstr == NULL ? 0 : strlen(cstr)};
-}
-
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
@@ -24,20 +19,6 @@ struct vd_span vd_span_trim(struct vd_span s)
     while (s.len > 0 && is_blank(s.ptr[s.len - 1]))
         s.len--;
     return s;
-}
-
-struct vd_span vd_span_sub(struct vd_span s, size_t from, size_t len)
-{
-    if (from > s.len)
-        from = s.len;
-    if (len > s.len - from)
-        len = s.len - from;
-    return (struct vd_span){s.ptr == NULL ? NULL : s.ptr + from, len};
-}
-
-bool vd_span_eq(struct vd_span a, struct vd_span b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
 bool vd_span_eq_c(struct vd_span a, const char *cstr)

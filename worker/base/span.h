@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct vd_span {
     const char *ptr;
@@ -19,10 +20,29 @@ struct vd_span {
 /* A span over a string literal. */
 #define VD_LIT(s) ((struct vd_span){(s), sizeof(s) - 1})
 
-struct vd_span vd_span_of(const char *cstr); /* NULL gives the empty span */
+/* These three are here so that the compiler sees lengths of literals. */
+
+static inline struct vd_span vd_span_of(const char *cstr) /* NULL gives the empty span */
+{
+    return (struct vd_span){cstr, cstr == NULL ? 0 : strlen(cstr)};
+}
+
+static inline struct vd_span vd_span_sub(struct vd_span s, size_t from,
+                                         size_t len) /* clamped to s */
+{
+    if (from > s.len)
+        from = s.len;
+    if (len > s.len - from)
+        len = s.len - from;
+    return (struct vd_span){s.ptr == NULL ? NULL : s.ptr + from, len};
+}
+
+static inline bool vd_span_eq(struct vd_span a, struct vd_span b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
 struct vd_span vd_span_trim(struct vd_span s);
-struct vd_span vd_span_sub(struct vd_span s, size_t from, size_t len); /* clamped to s */
-bool vd_span_eq(struct vd_span a, struct vd_span b);
 bool vd_span_eq_c(struct vd_span a, const char *cstr);
 bool vd_span_eq_nocase(struct vd_span a, struct vd_span b); /* ASCII only */
 bool vd_span_starts(struct vd_span s, struct vd_span prefix);
