@@ -433,6 +433,7 @@ static enum vd_code perform(struct demo *d, const struct vd_args *args, unsigned
 
     d->script = script;
     conf.sim = vd_json_get(script, "model");
+    conf.topics = vd_json_get(script, "topics");
     conf.redis = vd_json_get(script, "redis");
     printf("%sverdict demo%s: an embedded broker, a redis-server of its own, a simulated model. "
            "Starting ...\n",

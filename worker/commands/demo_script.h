@@ -1,7 +1,8 @@
 /* commands/demo_script.h - what the demo plays: demo.json, built into the program.
  *
  * Why:      stories, sample events, the simulated model's behaviour and what Redis holds are data; the demo's code only plays them.
- * Shapes:   {"redis":   [[command, word, ...]],               what the shop's services keep
+ * Shapes:   {"topics":  [{"name", "format", ...}],           of the worker's settings
+ *            "redis":   [[command, word, ...]],               what the shop's services keep
  *            "model":   behaviour,                            see sim_behaviour.h
  *            "stories": [{"title", "tell": [line], "whole": bool, "model": change, "redis": [...], "end": [line],
  *                         "events": [{"say": line, "topic", "key", "headers": {name: value}, "value": JSON}]}],

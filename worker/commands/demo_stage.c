@@ -29,9 +29,7 @@
 #define MAX_WORDS       32
 #define PATH_SIZE       160 /* a unix socket's path is at most 107 bytes */
 
-/* What the demo's policies read, and everything that the worker publishes to. */
-static const char *const input_topics[] = {"shopify.orders", "stripe.events",
-                                           "amazon.notifications"};
+/* Everything that the worker publishes to. */
 static const char *const output_topics[] = {
     "decisions.orders", "decisions.billing", "decisions.marketplace", "decisions.review",
     "decisions.shadow", "decisions.audit",   "decisions.dead-letter"};
@@ -218,6 +216,20 @@ static enum vd_code seed_redis(struct vd_stage_set *s, const cJSON *script, stru
 
 /* -- the worker -------------------------------------------------------------------------------------------------------- */
 
+/* (name = "..."; format = "json"; ...), as the script has them: every member is a string. */
+static void write_topics(FILE *f, const cJSON *topics)
+{
+    const cJSON *topic, *member;
+
+    cJSON_ArrayForEach(topic, topics)
+    {
+        fprintf(f, "    { ");
+        cJSON_ArrayForEach(member, topic)
+            fprintf(f, "%s = \"%s\"; ", member->string, vd_json_string(member).ptr);
+        fprintf(f, "}%s\n", topic->next != NULL ? "," : "");
+    }
+}
+
 static enum vd_code write_settings(struct vd_stage_set *s, const struct vd_stage_conf *conf,
                                    char path[PATH_SIZE], struct vd_err *err)
 {
@@ -232,13 +244,10 @@ static enum vd_code write_settings(struct vd_stage_set *s, const struct vd_stage
             "  brokers = \"%s\"; group = \"verdict-demo\"; start = \"earliest\"; "
             "session_timeout_ms = 6000;\n"
             "  commit_interval_ms = 20;\n"
-            "  topics = (\n"
-            "    { name = \"shopify.orders\"; format = \"json\"; type = "
-            "\"headers['X-Shopify-Topic']\"; time = \"body.created_at\"; },\n"
-            "    { name = \"stripe.events\"; format = \"json\"; },\n"
-            "    { name = \"amazon.notifications\"; format = \"json\"; id = "
-            "\"body.NotificationMetadata.NotificationId\";\n"
-            "      type = \"body.NotificationType\"; time = \"body.EventTime\"; }\n"
+            "  topics = (\n",
+            vd_embedded_brokers(s->broker));
+    write_topics(f, conf->topics);
+    fprintf(f,
             "  );\n"
             "};\n"
             "redis    = { address = \"unix:%s\"; };\n"
@@ -247,8 +256,7 @@ static enum vd_code write_settings(struct vd_stage_set *s, const struct vd_stage
             "policies = { dir = \"%s\"; schemas = \"%s\"; };\n"
             "admin    = { listen = \"%s\"; };\n"
             "worker   = { name = \"demo\"; };\n",
-            vd_embedded_brokers(s->broker), s->redis_socket, vd_sim_url(s->sim), conf->policies,
-            conf->schemas, conf->listen);
+            s->redis_socket, vd_sim_url(s->sim), conf->policies, conf->schemas, conf->listen);
     return fclose(f) == 0 ? VD_OK
                           : vd_err_set(err, VD_E_CONFIG, false, "%s: %s", path, strerror(errno));
 }
@@ -294,12 +302,16 @@ static enum vd_code start_worker(struct vd_stage_set *s, const struct vd_stage_c
 
 /* -- all of it --------------------------------------------------------------------------------------------------------- */
 
-static enum vd_code start_broker(struct vd_stage_set *s, struct vd_err *err)
+static enum vd_code start_broker(struct vd_stage_set *s, const cJSON *topics, struct vd_err *err)
 {
     enum vd_code rc = vd_embedded_new(&s->broker, err);
+    const cJSON *topic;
 
-    for (size_t i = 0; rc == VD_OK && i < COUNT(input_topics); i++)
-        rc = vd_embedded_create_topic(s->broker, input_topics[i], 4, err);
+    cJSON_ArrayForEach(topic, topics)
+    {
+        if (rc == VD_OK)
+            rc = vd_embedded_create_topic(s->broker, vd_json_get_string(topic, "name").ptr, 4, err);
+    }
     for (size_t i = 0; rc == VD_OK && i < COUNT(output_topics); i++)
         rc = vd_embedded_create_topic(s->broker, output_topics[i], 1, err);
     return rc;
@@ -334,7 +346,7 @@ enum vd_code vd_stage_set_up(const struct vd_stage_conf *conf, struct vd_stage_s
         rc = start_redis(s, err);
     }
     if (rc == VD_OK)
-        rc = start_broker(s, err);
+        rc = start_broker(s, conf->topics, err);
     if (rc == VD_OK)
         rc = vd_sim_start("127.0.0.1", 0, conf->sim, &s->sim, err);
     if (rc == VD_OK)

@@ -19,9 +19,10 @@ struct vd_stage_set;
 struct vd_stage_conf {
     const char *policies; /* folder */
     const char *schemas;
-    const cJSON *redis; /* commands that fill Redis: [[word, ...]] */
-    const cJSON *sim;   /* behaviour of the simulated model, see sim_server.h */
-    const char *listen; /* admin address: "127.0.0.1:0" */
+    const cJSON *topics; /* of the settings: [{"name", "format", ...}] */
+    const cJSON *redis;  /* commands that fill Redis: [[word, ...]] */
+    const cJSON *sim;    /* behaviour of the simulated model, see sim_server.h */
+    const char *listen;  /* admin address: "127.0.0.1:0" */
 };
 
 enum vd_code vd_stage_set_up(const struct vd_stage_conf *conf, struct vd_stage_set **ret_set,
