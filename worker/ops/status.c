@@ -191,6 +191,7 @@ static void write_pipeline(const struct vd_status_sources *s, cJSON *root)
     put_int(o, "waiting_key", (int64_t)p.waiting_key);
     put_int(o, "waiting_redis", (int64_t)p.waiting_redis);
     put_int(o, "waiting_model", (int64_t)p.waiting_model);
+    put_int(o, "waiting_outage", (int64_t)p.waiting_outage);
     put_int(o, "oldest_age_ms", p.oldest_age_ms);
     put_int(o, "records", (int64_t)p.records);
     put_int(o, "settled", (int64_t)p.settled);
@@ -237,7 +238,7 @@ void vd_status_reason(const struct vd_status_sources *s, char *out, size_t size)
              vd_mono_ms() - k.last_commit_mono_ms > 5000)
         (void)snprintf(out, size, "commit: the last one was %" PRId64 " ms ago",
                        vd_mono_ms() - k.last_commit_mono_ms);
-    else if (p.in_flight >= s->inflight_limit)
+    else if (p.in_flight - p.immovable >= s->inflight_limit)
         (void)snprintf(out, size, "in flight: at worker.max_in_flight");
 }
 

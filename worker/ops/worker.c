@@ -371,6 +371,15 @@ static void look_at_kill_switch(struct vd_worker *w)
     vd_pipeline_stop_models(w->pipeline, on);
 }
 
+/* Nothing is at work, or only what waits for a model that cannot be asked, and what queues behind that: the next owner has it. */
+static bool nothing_moves(const struct vd_worker *w)
+{
+    struct vd_pipeline_status p = vd_pipeline_status(w->pipeline);
+
+    return p.in_flight == 0 ||
+           (p.waiting_outage > 0 && p.waiting_model == 0 && p.waiting_redis == 0);
+}
+
 static void on_tick(void *arg)
 {
     struct vd_worker *w = arg;
@@ -401,7 +410,7 @@ static void on_tick(void *arg)
                                               : "joining the group");
         vd_buf_free(&status);
     }
-    if (w->phase == DRAINING && vd_pipeline_status(w->pipeline).in_flight == 0)
+    if (w->phase == DRAINING && nothing_moves(w))
         stop_kafka(w);
 }
 

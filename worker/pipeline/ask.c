@@ -44,6 +44,36 @@ static void count_attempts(const struct vd_ask_call *c, const struct vd_router_r
     vd_metric_add(c->metrics, VD_M_WAIT, "model_quota", "", (uint64_t)r->retry_ms);
 }
 
+/* Does the failure say that the model cannot be asked, and not that this request is bad? */
+static bool is_away(enum vd_model_outcome outcome, int http_status)
+{
+    switch (outcome) {
+    case VD_MODEL_RETRY:
+    case VD_MODEL_TIMEOUT:
+    case VD_MODEL_QUOTA:
+    case VD_MODEL_UNAVAILABLE:
+        return true;
+    case VD_MODEL_FATAL:
+        return http_status == 0 || http_status == 401 || http_status == 403 || http_status == 404;
+    default:
+        return false;
+    }
+}
+
+/* Sent, and refused before anything was made of it: not the budget's money. */
+static int64_t count_refused(const struct vd_router_result *r)
+{
+    int64_t n = 0;
+
+    for (size_t i = 0; i < r->attempt_count; i++) {
+        const struct vd_router_attempt *a = &r->attempts[i];
+        bool begun = a->http_status >= 200 && a->http_status < 300;
+
+        n += is_away(a->outcome, a->http_status) && a->outcome != VD_MODEL_TIMEOUT && !begun;
+    }
+    return n < (int64_t)r->calls ? n : (int64_t)r->calls;
+}
+
 /* What the router's last attempt means to the reasoning. */
 static void translate(const struct vd_ask_call *c, const struct vd_router_result *r,
                       struct vd_ask_result *out)
@@ -51,6 +81,8 @@ static void translate(const struct vd_ask_call *c, const struct vd_router_result
     const struct vd_model_conf *conf = vd_router_model(c->router, r->model_index);
 
     out->calls = r->calls;
+    out->no_model = is_away(r->model.outcome, r->model.http_status);
+    out->refused = count_refused(r);
     out->answer = (struct vd_answer){
         .kind = VD_ANSWER_TEXT,
         .text = r->model.answer,
@@ -314,4 +346,21 @@ void vd_ask_orphan(struct vd_ask_call *call)
     call->orphan = true;
     vd_journal_orphaned(call->journal, 1);
     vd_router_let_finish(call->call);
+}
+
+bool vd_ask_available(const struct vd_ask_request *request, int64_t *ret_retry_ms)
+{
+    size_t models[VD_ROUTER_MAX_MODELS], count = choose_models(request, models);
+
+    return vd_router_available(request->router, models, count, ret_retry_ms);
+}
+
+uint64_t vd_ask_answers(const struct vd_ask_request *request)
+{
+    size_t models[VD_ROUTER_MAX_MODELS], count = choose_models(request, models);
+    uint64_t answers = 0;
+
+    for (size_t i = 0; i < count; i++)
+        answers += vd_router_status(request->router, models[i]).outcomes[VD_MODEL_OK];
+    return answers;
 }

@@ -36,6 +36,9 @@ struct vd_ask_result {
     enum vd_stop stop;
     struct vd_answer answer; /* borrowed until done returns */
     int64_t calls;           /* requests sent */
+    bool
+        no_model; /* stopped by nothing in this request: overload, quota, key, network, a breaker */
+    int64_t refused; /* of calls: the model said no before it did anything */
 };
 
 typedef void vd_ask_fn(void *arg, const struct vd_ask_result *result);
@@ -51,6 +54,10 @@ void vd_ask_orphan(struct vd_ask_call *call);
  * memory is an error (err->code; VD_OK otherwise). Strings are in arena. */
 bool vd_ask_recall(const struct vd_ask_request *request, const cJSON *entry, struct vd_arena *arena,
                    struct vd_journal_answer *ret, struct vd_err *err);
+/* Could one of its models be asked now? False: *ret_retry_ms says when to look again. */
+bool vd_ask_available(const struct vd_ask_request *request, int64_t *ret_retry_ms);
+/* Good answers of its models, ever and to anybody. */
+uint64_t vd_ask_answers(const struct vd_ask_request *request);
 /* Requests sent so far, one without an answer yet included. */
 int64_t vd_ask_sent(const struct vd_ask_call *call);
 

@@ -65,6 +65,7 @@ void vd_job_cancel(struct vd_job *job)
 {
     job->detached = true;
     job->timer = vd_timer_free(job->timer);
+    vd_job_wait_over(job);
     if (job->dedupe != NULL)
         vd_redis_cancel(job->dedupe);
     job->dedupe = NULL;
@@ -90,7 +91,7 @@ bool vd_job_came_back(struct vd_job *job)
 
 int64_t vd_job_deadline_mono_ms(const struct vd_job *job)
 {
-    return job->rec->fetched_mono_ms + job->policy->budget.deadline_ms;
+    return job->rec->fetched_mono_ms + job->policy->budget.deadline_ms + job->stood_ms;
 }
 
 /* -- the pipeline's calls --------------------------------------------------------------------------------------------- */
@@ -152,6 +153,8 @@ bool vd_job_admit(struct vd_job *job)
     job->state = VD_JOB_WAITING;
     job->key_entry.job = job;
     job->waiting_since_ms = vd_mono_ms();
+    if (job->policy->budget.wait && job->s->hold != NULL)
+        job->stood_ms = job->s->stood_ms(job->s->arg, job); /* until start: what it was before */
     return true;
 }
 
@@ -160,6 +163,8 @@ void vd_job_start(struct vd_job *job)
     assert(job->state == VD_JOB_WAITING);
     vd_metric_add(job->s->metrics, VD_M_WAIT, "key", "",
                   (uint64_t)(vd_mono_ms() - job->waiting_since_ms));
+    if (job->policy->budget.wait && job->s->hold != NULL)
+        job->stood_ms = job->s->stood_ms(job->s->arg, job) - job->stood_ms;
     vd_job_begin_dedupe(job);
 }
 
@@ -203,7 +208,7 @@ const char *vd_job_state_name(const struct vd_job *job)
 {
     static const char *const names[] = {"new", "new", "key", "redis", "model", "commit"};
 
-    return names[job->state];
+    return job->waits ? "outage" : names[job->state];
 }
 
 struct vd_job *vd_job_next(const struct vd_job *job)

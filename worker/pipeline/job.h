@@ -11,7 +11,7 @@
  * Invariants:
  *   I1 services.settled is called exactly once for each started or dead-lettered job, unless it is canceled first.
  *   I2 a settled job has outputs, or is a counted skip.
- *   I3 nothing waits past the deadline, which runs from the record's fetch.
+ *   I3 nothing waits past the deadline, which runs from the record's fetch, and stands still only where budget.on_unavailable says so.
  *   I4 a job that is canceled or freed while a callback is outstanding stays in memory, and silent, until that callback came.
  */
 #ifndef VD_PIPELINE_JOB_H
@@ -53,6 +53,10 @@ struct vd_job_services {
     uint32_t redis_timeout_ms;
     bool stop_models; /* kill switch: fallbacks decide */
     void (*settled)(void *arg, struct vd_job *job);
+    /* The job waits for a model (on), or does no more: its partition takes nothing new meanwhile. NULL (`verdict decide`): none
+     * ever waits. */
+    void (*hold)(void *arg, struct vd_job *job, bool on);
+    int64_t (*stood_ms)(void *arg, struct vd_job *job); /* how long its partition was held, ever */
     void (*fatal)(void *arg,
                   const struct vd_err *err); /* out of memory where going on would lose something */
     void *arg;
@@ -83,8 +87,8 @@ bool vd_job_settled(const struct vd_job *job);
 struct vd_output *vd_job_take_outputs(struct vd_job *job);
 struct vd_key_entry *vd_job_key_entry(struct vd_job *job);
 const struct vd_policy *vd_job_policy(const struct vd_job *job);
-const char *
-vd_job_state_name(const struct vd_job *job); /* "key", "context", "model": what it waits for */
+const char *vd_job_state_name(
+    const struct vd_job *job); /* "key", "redis", "model", "outage": what it waits for */
 
 /* Links of whoever owns the job. */
 struct vd_job *vd_job_next(const struct vd_job *job);

@@ -5,6 +5,7 @@
  * job_context.c  one round trip to Redis before reasoning
  * job_journal.c  what an earlier run of the same job saw and was answered
  * job_reason.c   the reasoning, driven: models, deadline
+ * job_wait.c     no model can be asked, and the policy waits
  * job_settle.c   the end of every path: decision, dead letter, skip
  */
 #ifndef VD_PIPELINE_JOB_INTERNAL_H
@@ -63,13 +64,24 @@ struct vd_job {
     int64_t calls; /* requests sent, retries included */
     struct vd_timer *timer;
 
+    /* budget.on_unavailable = "wait" */
+    bool waits; /* for a model, right now */
+    bool holds; /* its partition's intake */
+    struct vd_timer *wait_timer;
+    unsigned wait_rounds, wait_strikes;
+    unsigned given_up_asks; /* canceled, their callbacks outstanding */
+    int64_t asked_since_ms, wait_until_ms;
+    int64_t stood_ms;        /* that its deadline stood still */
+    int64_t refused_calls;   /* of calls: not counted against the budget */
+    uint64_t answers_before; /* of its models, to anybody, when it asked */
+
     struct vd_output *outputs;
     struct vd_job *next;
 };
 
 /* job.c: a callback came. False: the owner has gone, and maybe the job with it now. */
 bool vd_job_came_back(struct vd_job *job);
-/* From the record's fetch (G3). */
+/* From the record's fetch (G3), and as much later as it stood still. */
 int64_t vd_job_deadline_mono_ms(const struct vd_job *job);
 
 /* job_dedupe.c: claim the event's id, then read the context; or skip. */
@@ -89,6 +101,17 @@ void vd_job_journal_begin(struct vd_job *job);
 
 /* job_reason.c: context_missing: Redis did not answer before the deadline. */
 void vd_job_begin_reasoning(struct vd_job *job, bool context_missing);
+
+struct vd_ask_request vd_job_ask_request(struct vd_job *job);
+/* Ask, or settle. */
+void vd_job_ask(struct vd_job *job);
+
+/* job_wait.c. True: it waits now, and vd_job_ask() follows; or memory was out, and it has settled. */
+bool vd_job_wait_before(struct vd_job *job, const struct vd_ask_request *request);
+bool vd_job_wait_after(struct vd_job *job, const struct vd_ask_result *result);
+bool vd_job_wait_at_deadline(struct vd_job *job);
+/* A model has answered, or the job has ended. */
+void vd_job_wait_over(struct vd_job *job);
 
 /* job_settle.c. started: the pipeline waits for settled(). */
 void vd_job_settle(struct vd_job *job, struct vd_output *take_outputs, bool started);

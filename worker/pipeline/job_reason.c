@@ -6,8 +6,6 @@
 #define DEADLINE_SLACK_MS 20 /* the router and our timer wait for the same moment */
 #define JOURNAL_SHARE     4  /* of the time left: so much may be spent on waiting for the entry */
 
-static void advance(struct vd_job *job);
-
 static void stop_reasoning(struct vd_job *job, enum vd_stop stop)
 {
     struct vd_err err;
@@ -25,21 +23,31 @@ static void on_answer(void *arg, const struct vd_ask_result *result)
 
     if (!vd_job_came_back(job))
         return;
+    if (job->given_up_asks > 0) {
+        job->given_up_asks--;
+        return;
+    }
     job->ask = NULL;
     job->calls += result->calls;
     if (job->state != VD_JOB_REASON)
         return; /* the deadline decided first */
+    if (result->stopped && vd_job_wait_after(job, result))
+        return;
     if (result->stopped) {
         /* The router gives up at the same deadline, maybe a turn earlier than our timer. */
         bool late = vd_mono_ms() + DEADLINE_SLACK_MS >= vd_job_deadline_mono_ms(job);
+        bool switched_off = job->holds && job->s->stop_models;
 
-        stop_reasoning(job, late ? VD_STOP_DEADLINE : result->stop);
+        stop_reasoning(job, switched_off ? VD_STOP_KILL_SWITCH
+                            : late       ? VD_STOP_DEADLINE
+                                         : result->stop);
         return;
     }
+    vd_job_wait_over(job);
     if (vd_reason_answer(job->reason, &result->answer, &err) != VD_OK)
         vd_job_failed(job, &err);
     else
-        advance(job);
+        vd_job_ask(job);
 }
 
 /* -- the journal --------------------------------------------------------------------------------------------------- */
@@ -58,7 +66,7 @@ static void on_entry(void *arg, struct vd_lookup_result *result)
     vd_metric_add(job->s->metrics, VD_M_WAIT, "redis", "", (uint64_t)result->wait_ms);
     if (result->err.code != VD_OK) {
         vd_metric_add(job->s->metrics, VD_M_REDIS_ERRORS, "", "", 1);
-        advance(job);
+        vd_job_ask(job);
         return;
     }
     if (vd_job_journal_take(job, result->values[0], &err)) {
@@ -67,7 +75,7 @@ static void on_entry(void *arg, struct vd_lookup_result *result)
     } else if (err.code != VD_OK) {
         vd_job_failed(job, &err);
     } else {
-        advance(job);
+        vd_job_ask(job);
     }
     result->values[0] = NULL;
 }
@@ -107,16 +115,15 @@ static bool recall_answer(struct vd_job *job, const struct vd_ask_request *reque
     if (vd_reason_answer(job->reason, &kept.answer, &err) != VD_OK)
         vd_job_failed(job, &err);
     else
-        advance(job); /* at most budget.max_model_calls deep */
+        vd_job_ask(job); /* at most budget.max_model_calls deep */
     return true;
 }
 
 /* -- asking --------------------------------------------------------------------------------------------------------- */
 
-/* Ask, or settle. */
-static void advance(struct vd_job *job)
+struct vd_ask_request vd_job_ask_request(struct vd_job *job)
 {
-    struct vd_ask_request request = {
+    return (struct vd_ask_request){
         .router = job->s->router,
         .metrics = job->s->metrics,
         .policy = job->policy,
@@ -124,10 +131,15 @@ static void advance(struct vd_job *job)
         .default_models = job->s->default_models,
         .default_model_count = job->s->default_model_count,
         .deadline_mono_ms = vd_job_deadline_mono_ms(job),
-        .calls_left = job->policy->budget.max_model_calls - job->calls,
+        .calls_left = job->policy->budget.max_model_calls - (job->calls - job->refused_calls),
         .journal = job->s->journal,
         .decision_id = job->id,
     };
+}
+
+void vd_job_ask(struct vd_job *job)
+{
+    struct vd_ask_request request = vd_job_ask_request(job);
     struct vd_err err;
     enum vd_code rc;
 
@@ -145,6 +157,8 @@ static void advance(struct vd_job *job)
         stop_reasoning(job, VD_STOP_MODEL_UNAVAILABLE);
         return;
     }
+    if (vd_job_wait_before(job, &request))
+        return;
     vd_job_journal_begin(job);
     rc = vd_ask_start(&request, on_answer, job, &job->ask, &err);
     if (rc == VD_OK)
@@ -159,7 +173,7 @@ static void on_deadline(void *arg)
 {
     struct vd_job *job = arg;
 
-    if (job->state != VD_JOB_REASON)
+    if (job->state != VD_JOB_REASON || vd_job_wait_at_deadline(job))
         return;
     if (job->ask != NULL) {
         job->calls += vd_ask_sent(job->ask); /* spent, though nobody waits for the answer */
@@ -209,6 +223,6 @@ void vd_job_begin_reasoning(struct vd_job *job, bool context_missing)
         vd_job_failed(job, &err);
     } else {
         vd_timer_start(job->timer, (uint64_t)left_ms, 0);
-        advance(job);
+        vd_job_ask(job);
     }
 }

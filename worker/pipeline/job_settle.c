@@ -21,6 +21,7 @@ void vd_job_settle(struct vd_job *job, struct vd_output *take_outputs, bool star
 {
     assert(job->state != VD_JOB_SETTLED); /* I1 */
     job->state = VD_JOB_SETTLED;
+    vd_job_wait_over(job);
     job->outputs = take_outputs;
     job->timer = vd_timer_free(job->timer);
     if (started && !job->detached)

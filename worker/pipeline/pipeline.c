@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "pipeline/dead_letter.h"
+#include "pipeline/holds.h"
 #include "pipeline/keys.h"
 #include "policy/canary.h"
 #include "policy/facts.h"
@@ -22,7 +23,8 @@ struct work {
     struct vd_event event;
     struct vd_job *jobs;
     size_t job_count;
-    size_t open; /* jobs not settled, and one while jobs are still being made */
+    struct vd_hold *hold; /* of its partition */
+    size_t open;          /* jobs not settled, and one while jobs are still being made */
 };
 
 struct vd_pipeline {
@@ -35,17 +37,21 @@ struct vd_pipeline {
     void *arg;
     struct vd_policy_set *set;
     struct vd_keys *keys;
+    struct vd_holds *holds;
     struct work *first, *last;
     size_t in_flight, uncommitted;
     uint64_t records, settled, committed, dropped;
     struct vd_job **ready; /* came to the head of their key while a record was being settled */
     size_t ready_count, ready_cap;
     bool starting;
+    bool revoking;
 };
 
 /* -- life ------------------------------------------------------------------------------------------------------------ */
 
 static void on_job_settled(void *arg, struct vd_job *job);
+static void on_job_hold(void *arg, struct vd_job *job, bool on);
+static int64_t on_job_stood_ms(void *arg, struct vd_job *job);
 static void on_key_ready(void *arg, void *job);
 
 static void on_fatal(void *arg, const struct vd_err *err)
@@ -64,6 +70,8 @@ enum vd_code vd_pipeline_new(const struct vd_pipeline_conf *conf, struct vd_poli
         return vd_err_nomem(err, "pipeline");
     p->services = conf->services;
     p->services.settled = on_job_settled;
+    p->services.hold = on_job_hold;
+    p->services.stood_ms = on_job_stood_ms;
     p->services.fatal = on_fatal;
     p->services.arg = p;
     p->max_in_flight = conf->max_in_flight;
@@ -73,8 +81,9 @@ enum vd_code vd_pipeline_new(const struct vd_pipeline_conf *conf, struct vd_poli
     p->topic_count = conf->topic_count;
     p->topics = vd_alloc_array(conf->topic_count, sizeof(*p->topics));
     p->keys = vd_keys_new(on_key_ready, p);
+    p->holds = vd_holds_new();
     p->set = vd_policy_set_retain(set);
-    if (p->topics == NULL || p->keys == NULL) {
+    if (p->topics == NULL || p->keys == NULL || p->holds == NULL) {
         (void)vd_pipeline_free(p);
         return vd_err_nomem(err, "pipeline");
     }
@@ -89,6 +98,7 @@ void *vd_pipeline_free(struct vd_pipeline *p)
         return NULL;
     assert(p->first == NULL);
     (void)vd_keys_free(p->keys);
+    (void)vd_holds_free(p->holds);
     (void)vd_policy_set_release(p->set);
     (void)vd_free(p->topics);
     (void)vd_free(p->ready);
@@ -118,9 +128,12 @@ void vd_pipeline_stop_models(struct vd_pipeline *p, bool stop)
 static struct work *work_new(struct vd_pipeline *p, struct vd_record *rec)
 {
     struct work *w = vd_alloc(sizeof(*w));
+    struct vd_hold *hold = vd_holds_at(p->holds, rec->topic, rec->partition);
 
-    if (w == NULL)
-        return NULL;
+    if (w == NULL || hold == NULL)
+        return vd_free(w);
+    w->hold = hold;
+    vd_hold_enter(hold);
     w->p = p;
     w->rec = rec;
     w->open = 1;
@@ -170,6 +183,7 @@ static void work_free(struct work *w)
     }
     vd_event_fini(&w->event);
     vd_arena_fini(&w->arena);
+    vd_hold_leave(w->hold);
     p->in_flight--;
     w->rec->user = NULL;
     (void)vd_free(w);
@@ -260,6 +274,35 @@ static void on_job_settled(void *arg, struct vd_job *job)
 {
     (void)arg;
     job_done(vd_job_record(job)->user);
+}
+
+/* A job waits for a model: what else the partition has must wait in the broker, not here. */
+static void on_job_hold(void *arg, struct vd_job *job, bool on)
+{
+    struct vd_pipeline *p = arg;
+    const struct vd_record *rec = vd_job_record(job);
+    struct work *w = rec->user;
+    int64_t now = vd_mono_ms();
+
+    if (on && vd_hold_begin(w->hold, now)) {
+        (void)vd_kafka_pause(p->kafka, rec->topic, rec->partition,
+                             "no model can be asked, and a policy waits for one");
+        vd_log(VD_WARN, "partition.waits_for_model", VD_F_STR("policy", vd_job_policy(job)->id),
+               VD_F_STR("topic", rec->topic), VD_F_INT("partition", rec->partition));
+        vd_kafka_resume(p->kafka); /* its records take no room from the others any more */
+    } else if (!on && vd_hold_end(w->hold, now) && !p->revoking) {
+        (void)vd_kafka_unpause(p->kafka, rec->topic, rec->partition);
+        vd_log(VD_INFO, "partition.goes_on", VD_F_STR("topic", rec->topic),
+               VD_F_INT("partition", rec->partition));
+    }
+}
+
+static int64_t on_job_stood_ms(void *arg, struct vd_job *job)
+{
+    const struct work *w = vd_job_record(job)->user;
+
+    (void)arg;
+    return vd_hold_stood_ms(w->hold, vd_mono_ms());
 }
 
 static void skip(struct work *w, const char *reason)
@@ -418,13 +461,23 @@ static void on_record(void *arg, struct vd_record *rec)
 
 /* -- Kafka's other callbacks -------------------------------------------------------------------------------------------- */
 
+/* Records of held partitions take no room, as long as they are no more than may be at work (I3). */
+static size_t immovable(const struct vd_pipeline *p)
+{
+    size_t n = vd_holds_immovable(p->holds);
+
+    return n < p->max_in_flight ? n : p->max_in_flight;
+}
+
 static size_t on_room(void *arg)
 {
     struct vd_pipeline *p = arg;
 
-    if (p->in_flight >= p->max_in_flight || p->uncommitted >= p->max_uncommitted)
+    size_t moving = p->in_flight - immovable(p);
+
+    if (moving >= p->max_in_flight || p->uncommitted >= p->max_uncommitted)
         return 0;
-    return p->max_in_flight - p->in_flight;
+    return p->max_in_flight - moving;
 }
 
 static void on_revoked(void *arg, const char *topic, int32_t partition, int64_t epoch, bool lost)
@@ -435,6 +488,7 @@ static void on_revoked(void *arg, const char *topic, int32_t partition, int64_t 
 
     (void)lost;
     p->starting = true; /* successors in the same partition go too: start none of them */
+    p->revoking = true;
     while (w != NULL) {
         struct work *next = w->next;
 
@@ -446,6 +500,7 @@ static void on_revoked(void *arg, const char *topic, int32_t partition, int64_t 
         w = next;
     }
     p->starting = false;
+    p->revoking = false;
     vd_log(VD_INFO, "partition.revoked", VD_F_STR("topic", topic), VD_F_INT("partition", partition),
            VD_F_INT("canceled", (int64_t)count), VD_F_STR("lost", lost ? "yes" : "no"));
     start_ready(p);
@@ -505,6 +560,7 @@ struct vd_pipeline_status vd_pipeline_status(const struct vd_pipeline *p)
 {
     struct vd_pipeline_status s = {
         .in_flight = p->in_flight,
+        .immovable = immovable(p),
         .uncommitted = p->uncommitted,
         .keys = vd_keys_count(p->keys),
         .records = p->records,
@@ -523,6 +579,7 @@ struct vd_pipeline_status vd_pipeline_status(const struct vd_pipeline *p)
             s.waiting_key += strcmp(state, "key") == 0;
             s.waiting_redis += strcmp(state, "redis") == 0;
             s.waiting_model += strcmp(state, "model") == 0;
+            s.waiting_outage += strcmp(state, "outage") == 0;
         }
     }
     return s;

@@ -12,7 +12,8 @@
  * Invariants:
  *   I1 a record is settled once, with the outputs of all its jobs together: half of them published, then a crash, would repeat them.
  *   I2 a key's next job starts after the record of its predecessor is settled, so that outputs of one key keep its order.
- *   I3 at most max_in_flight records are unsettled, at most that and max_uncommitted in memory.
+ *   I3 at most max_in_flight records are unsettled, and at most as many more of partitions that wait for a model; in memory at most
+ *      those and max_uncommitted.
  */
 #ifndef VD_PIPELINE_PIPELINE_H
 #define VD_PIPELINE_PIPELINE_H
@@ -56,9 +57,12 @@ void vd_pipeline_set_policies(struct vd_pipeline *p, struct vd_policy_set *set);
 void vd_pipeline_stop_models(struct vd_pipeline *p, bool stop);
 
 struct vd_pipeline_status {
-    size_t in_flight;                                 /* records not settled */
+    size_t in_flight; /* records not settled, */
+    size_t
+        immovable; /* and of them, those of partitions that wait for a model: they take no room */
     size_t uncommitted;                               /* settled, not durable */
     size_t waiting_key, waiting_redis, waiting_model; /* jobs, by what they wait for */
+    size_t waiting_outage;                            /* no model can be asked */
     size_t keys;
     int64_t oldest_age_ms; /* since the fetch of the oldest unsettled record; 0: none */
     uint64_t records, settled, committed, dropped;

@@ -223,8 +223,7 @@ static void load_budget(struct vd_loader *ld, const struct vd_conf_node *node)
     vd_ld_refuse(ld, b.per_key, "the policy without budget.per_key");
     if (b.max_tool_calls > 0)
         vd_ld_refuse(ld, vd_conf_get(node, "max_tool_calls"), "max_tool_calls = 0");
-    if (b.on_unavailable == 1)
-        vd_ld_refuse(ld, vd_conf_get(node, "on_unavailable"), "on_unavailable = \"fallback\"");
+    ld->policy->budget.wait = b.on_unavailable == 1;
 }
 
 static void load_escalates(struct vd_loader *ld, const struct vd_conf_node *node)

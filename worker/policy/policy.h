@@ -222,6 +222,8 @@ struct vd_budget {
     int64_t max_input_tokens;  /* all calls of one event together; 0: unbounded */
     int64_t max_output_tokens; /* the same */
     int64_t max_cost_microusd; /* the same */
+    bool
+        wait; /* on_unavailable: while no model can be asked, the event waits and its deadline stands still */
 };
 
 #define VD_SCHEMA_FORMS 3 /* enum vd_schema_form, policy/prompt.h */
