@@ -20,12 +20,13 @@
 #define RETRY_TOKENS_LEAST  10.0
 #define RETRY_TOKENS_MOST   1000.0
 
-enum step { STEP_NEW, STEP_QUEUED, STEP_WAITING, STEP_ASKING, STEP_FINISHED };
+enum step { STEP_NEW, STEP_QUEUED, STEP_WAITING, STEP_ADMITTING, STEP_ASKING, STEP_FINISHED };
 
 struct vd_router_call {
     unsigned magic;
     struct vd_router *router;
     enum step step;
+    uint64_t number;                  /* in the order of submits */
     TAILQ_ENTRY(vd_router_call) link; /* all */
     TAILQ_ENTRY(vd_router_call) by_queue;
     TAILQ_ENTRY(vd_router_call) by_finish;
@@ -41,6 +42,9 @@ struct vd_router_call {
     size_t body_model; /* that body was encoded for, plus one; 0: none */
     struct vd_timer *timer;
     void *provider_call;
+    void *reservation;             /* ADMITTING: being made */
+    struct vd_router_use reserved; /* for the request at hand; zero: nothing */
+    bool denied;                   /* by the quota of some model */
     bool probe;
     int64_t timeout_ms;   /* of the request at hand */
     int64_t step_mono_ms; /* when it began to queue, wait or ask */
@@ -61,19 +65,28 @@ struct model {
     struct vd_aimd aimd;
     struct router_calls queue;
     struct vd_router_status status; /* counters and gauges; the rest is filled when asked for */
-    bool quota_exhausted;
-    int64_t typical_ms; /* of good answers, moving average */
+    bool quota_exhausted;           /* as the provider says */
+    bool limited;                   /* by a quota of ours */
+    bool narrow;        /* it said no: from now on one asks at a time, in order, until none waits */
+    unsigned admitting; /* calls that ask it now; each holds a place as if it were in flight */
+    int64_t quota_until_ms; /* nobody asks before */
+    int64_t quota_each_ms;
+    struct vd_timer *quota_timer;
+    struct vd_router *router; /* of quota_timer */
+    int64_t typical_ms;       /* of good answers, moving average */
     char last_error[240];
 };
 
 struct vd_router {
     struct vd_loop *loop;
     struct vd_router_conf conf;
+    struct vd_router_quota quota; /* where some model is limited */
     struct model *models;
     size_t model_count;
     struct vd_prng prng;
     double retry_tokens; /* a bucket: each call adds a share, each retry takes one */
     int64_t retry_tokens_ms;
+    uint64_t submitted;
     struct router_calls all;
     struct router_calls finished;
     struct vd_timer *soon;
@@ -150,9 +163,46 @@ static void leave_queue(struct vd_router_call *call)
 
     TAILQ_REMOVE(&m->queue, call, by_queue);
     m->status.queued--;
-    m->status.queue_ms += (uint64_t)waited;
-    call->result.queue_ms += waited;
+    if (m->narrow) {
+        m->status.quota_ms += (uint64_t)waited;
+        call->result.quota_ms += waited;
+    } else {
+        m->status.queue_ms += (uint64_t)waited;
+        call->result.queue_ms += waited;
+    }
     call->step = STEP_NEW;
+}
+
+static bool blocked(const struct model *m, int64_t now)
+{
+    return m->quota_until_ms > now || (m->narrow && m->admitting > 0);
+}
+
+static bool has_room(const struct model *m)
+{
+    return m->status.in_flight + m->admitting < vd_aimd_limit(&m->aimd);
+}
+
+/* Will the quota let this call in before it is too late, behind those that wait already? */
+static bool quota_in_time(const struct vd_router_call *call, const struct model *m, int64_t now)
+{
+    int64_t left = call->deadline_mono_ms - now - LEAST_TIME_MS;
+    int64_t wait = m->quota_until_ms > now ? m->quota_until_ms - now : 0;
+
+    return !m->narrow || wait + (int64_t)m->status.queued * m->quota_each_ms <= left;
+}
+
+/* End ADMITTING without an answer. */
+static void give_up_reservation(struct vd_router_call *call)
+{
+    struct model *m = model_at(call);
+
+    call->router->quota.cancel(call->router->quota.arg, call->reservation);
+    call->reservation = NULL;
+    call->step = STEP_NEW;
+    m->admitting--;
+    if (m->quota_until_ms <= vd_loop_now_ms(call->router->loop))
+        vd_timer_start(m->quota_timer, 0, 0); /* the next may ask */
 }
 
 static void on_call_timer(void *arg)
@@ -161,9 +211,17 @@ static void on_call_timer(void *arg)
     struct vd_router *router = call->router;
 
     if (call->step == STEP_QUEUED) {
+        bool quota = model_at(call)->narrow;
+
         leave_queue(call);
-        finish(call, call->result.calls > 0 ? VD_MODEL_TIMEOUT : VD_MODEL_UNAVAILABLE,
-               "no room before the deadline");
+        finish(call,
+               quota                    ? VD_MODEL_QUOTA
+               : call->result.calls > 0 ? VD_MODEL_TIMEOUT
+                                        : VD_MODEL_UNAVAILABLE,
+               quota ? "no room in its quota before the deadline" : "no room before the deadline");
+    } else if (call->step == STEP_ADMITTING) {
+        give_up_reservation(call);
+        finish(call, VD_MODEL_QUOTA, "its quota did not answer before the deadline");
     } else if (call->step == STEP_WAITING) {
         int64_t waited = vd_loop_now_ms(router->loop) - call->step_mono_ms;
 
@@ -355,6 +413,28 @@ static void scrub(struct vd_model_result *r)
     r->tool_call_count = 0;
 }
 
+/* The reservation was an estimate. An error used nothing; of a call that ended without an answer nothing is known. */
+static void correct_quota(struct vd_router_call *call, const struct model *m,
+                          const struct vd_model_result *r)
+{
+    struct vd_router_use used = call->reserved;
+    const struct vd_router_quota *quota = &call->router->quota;
+
+    if (call->reserved.requests == 0)
+        return;
+    if (r->usage_known) {
+        used.tokens = r->usage.input_tokens + r->usage.output_tokens;
+        used.cost_microusd = 0;
+        (void)vd_model_cost_microusd(&m->conf.prices, &r->usage, &used.cost_microusd);
+    } else if (!r->sent && r->http_status == 0) {
+        used = (struct vd_router_use){0};
+    } else if (r->http_status >= 400) {
+        used.tokens = used.cost_microusd = 0;
+    }
+    quota->correct(quota->arg, call->models[call->at], &call->reserved, &used);
+    call->reserved = (struct vd_router_use){0};
+}
+
 static void on_answer(void *arg, const struct vd_model_result *r)
 {
     struct vd_router_call *call = arg;
@@ -368,6 +448,7 @@ static void on_answer(void *arg, const struct vd_model_result *r)
     call->provider_call = NULL;
     m->status.in_flight--;
     note_attempt(call, m, r);
+    correct_quota(call, m, r);
     opened = learn(call, m, r, now);
     call->result.model = *r;
     call->result.model_index = call->models[call->at];
@@ -427,7 +508,7 @@ static void not_sent(struct vd_router_call *call, struct model *m, const struct 
 }
 
 /* True when the provider has it. */
-static bool ask(struct vd_router_call *call, struct model *m, int64_t now)
+static bool send(struct vd_router_call *call, struct model *m, int64_t now)
 {
     struct vd_err err = {0};
     int64_t left = call->deadline_mono_ms - now;
@@ -435,12 +516,11 @@ static bool ask(struct vd_router_call *call, struct model *m, int64_t now)
 
     if (left < (int64_t)timeout)
         timeout = (uint32_t)left;
-    if (encode(call, m, &err) != VD_OK) {
-        not_sent(call, m, &err);
-        return false;
-    }
     if (m->ops->submit(m->instance, call->request, vd_buf_span(&call->body), timeout, on_answer,
                        call, &call->provider_call, &err) != VD_OK) {
+        struct vd_model_result nothing = {0};
+
+        correct_quota(call, m, &nothing);
         m->status.key_missing = err.code == VD_E_CONFIG;
         not_sent(call, m, &err);
         return false;
@@ -458,7 +538,54 @@ static bool ask(struct vd_router_call *call, struct model *m, int64_t now)
     return true;
 }
 
-/* From STEP_NEW to QUEUED, ASKING or FINISHED; true when finished. Never calls done. */
+/* What the request will take at most, as far as can be known before. */
+static struct vd_router_use estimate(const struct vd_router_call *call, const struct model *m)
+{
+    struct vd_model_usage usage = {.input_tokens = vd_model_estimate_tokens(call->body.len),
+                                   .output_tokens = call->request->max_output_tokens};
+    struct vd_router_use use = {.requests = 1};
+
+    use.tokens = usage.input_tokens + usage.output_tokens;
+    (void)vd_model_cost_microusd(&m->conf.prices, &usage, &use.cost_microusd);
+    return use;
+}
+
+static void on_admission(void *arg, const struct vd_router_admission *answer);
+
+/* True when the provider has it, or the quota is asked first. */
+static bool ask(struct vd_router_call *call, struct model *m, int64_t now)
+{
+    struct vd_router *router = call->router;
+    struct vd_err err = {0};
+
+    if (encode(call, m, &err) != VD_OK) {
+        not_sent(call, m, &err);
+        return false;
+    }
+    if (!m->limited)
+        return send(call, m, now);
+    call->reserved = estimate(call, m);
+    if (!set_timer(call, call->deadline_mono_ms - now))
+        return true; /* it is finished */
+    if (router->quota.reserve(router->quota.arg, call->models[call->at], &call->reserved,
+                              on_admission, call, &call->reservation) != VD_OK) {
+        call->reserved = (struct vd_router_use){0};
+        (void)vd_err_nomem(&err, "quota");
+        not_sent(call, m, &err);
+        return false;
+    }
+    call->step = STEP_ADMITTING;
+    m->admitting++;
+    return true;
+}
+
+static void deny(struct vd_router_call *call, struct model *m)
+{
+    call->denied = true;
+    m->status.quota_denied++;
+}
+
+/* From STEP_NEW to QUEUED, ADMITTING, ASKING or FINISHED; true when finished. Never calls done. */
 static bool advance(struct vd_router_call *call)
 {
     struct vd_router *router = call->router;
@@ -477,15 +604,21 @@ static bool advance(struct vd_router_call *call)
             break;
         if (!vd_breaker_allows(&m->breaker, now))
             continue;
-        if (m->status.in_flight >= vd_aimd_limit(&m->aimd) || !TAILQ_EMPTY(&m->queue)) {
+        if (!quota_in_time(call, m, now)) {
+            deny(call, m);
+            continue;
+        }
+        if (!has_room(m) || !TAILQ_EMPTY(&m->queue) || blocked(m, now)) {
             enqueue(call, m, now);
             return call->step == STEP_FINISHED;
         }
         if (ask(call, m, now))
-            return false;
+            return call->step == STEP_FINISHED;
     }
-    finish(call, VD_MODEL_UNAVAILABLE,
-           call->result.attempt_count > 0 ? NULL : "no model can be asked now");
+    finish(call, call->denied ? VD_MODEL_QUOTA : VD_MODEL_UNAVAILABLE,
+           call->result.attempt_count > 0 ? NULL
+           : call->denied                 ? "no room in its quota before the deadline"
+                                          : "no model can be asked now");
     return true;
 }
 
@@ -494,8 +627,7 @@ static void serve_queue(struct vd_router *router, struct model *m)
     struct vd_router_call *call;
     int64_t now = vd_loop_now_ms(router->loop);
 
-    while ((call = TAILQ_FIRST(&m->queue)) != NULL &&
-           m->status.in_flight < vd_aimd_limit(&m->aimd)) {
+    while ((call = TAILQ_FIRST(&m->queue)) != NULL && has_room(m) && !blocked(m, now)) {
         leave_queue(call);
         if (!vd_breaker_allows(&m->breaker, now) || call->deadline_mono_ms - now < LEAST_TIME_MS) {
             (void)advance(call);
@@ -505,6 +637,90 @@ static void serve_queue(struct vd_router *router, struct model *m)
             (void)advance(call);
         }
     }
+    if (TAILQ_EMPTY(&m->queue) && !blocked(m, now))
+        m->narrow = false;
+}
+
+/* -- quotas ------------------------------------------------------------------------------------------------------------- */
+
+static void on_quota_timer(void *arg)
+{
+    struct model *m = arg;
+
+    serve_queue(m->router, m);
+    drain(m->router);
+}
+
+static void next_model(struct vd_router_call *call)
+{
+    call->at++;
+    call->tries = 0;
+    (void)advance(call);
+}
+
+static void insert_by_arrival(struct model *m, struct vd_router_call *call)
+{
+    struct vd_router_call *other;
+
+    TAILQ_FOREACH(other, &m->queue, by_queue)
+    {
+        if (other->number > call->number) {
+            TAILQ_INSERT_BEFORE(other, call, by_queue);
+            return;
+        }
+    }
+    TAILQ_INSERT_TAIL(&m->queue, call, by_queue);
+}
+
+/* No room now: it goes back to the head of the queue, and all wait with it; or on to the next model, if that takes too long. */
+static void refused(struct vd_router_call *call, struct model *m,
+                    const struct vd_router_admission *answer, int64_t now)
+{
+    bool never = answer->wait_ms < 0;
+
+    call->reserved = (struct vd_router_use){0};
+    if (!never) {
+        m->narrow = true;
+        m->quota_until_ms = now + answer->wait_ms;
+        m->quota_each_ms = answer->each_ms;
+        vd_timer_start(m->quota_timer, (uint64_t)answer->wait_ms, 0);
+    }
+    if (never || now + answer->wait_ms + LEAST_TIME_MS > call->deadline_mono_ms) {
+        deny(call, m);
+        next_model(call);
+        return;
+    }
+    if (!set_timer(call, call->deadline_mono_ms - now))
+        return;
+    call->step = STEP_QUEUED;
+    call->step_mono_ms = now;
+    insert_by_arrival(m, call);
+    m->status.queued++;
+}
+
+static void on_admission(void *arg, const struct vd_router_admission *answer)
+{
+    struct vd_router_call *call = arg;
+    struct vd_router *router = call->router;
+    struct model *m = model_at(call);
+    int64_t now = vd_loop_now_ms(router->loop);
+    struct vd_model_result nothing = {0};
+
+    assert(call->magic == CALL_MAGIC && call->step == STEP_ADMITTING);
+    call->reservation = NULL;
+    call->step = STEP_NEW;
+    m->admitting--;
+    if (answer->wait_ms != 0) {
+        refused(call, m, answer, now);
+    } else if (!vd_breaker_allows(&m->breaker, now) ||
+               call->deadline_mono_ms - now < LEAST_TIME_MS) {
+        correct_quota(call, m, &nothing);
+        (void)advance(call);
+    } else if (!send(call, m, now)) {
+        next_model(call);
+    }
+    serve_queue(router, m);
+    drain(router);
 }
 
 /* -- calls --------------------------------------------------------------------------------------------------------------- */
@@ -523,6 +739,7 @@ enum vd_code vd_router_submit(struct vd_router *router, const struct vd_router_r
         return vd_err_nomem(err, "model call");
     call->magic = CALL_MAGIC;
     call->router = router;
+    call->number = ++router->submitted;
     call->request = request->request;
     call->model_count = request->model_count;
     for (size_t i = 0; i < request->model_count; i++) {
@@ -555,6 +772,8 @@ void vd_router_cancel(struct vd_router_call *call)
     }
     if (call->step == STEP_QUEUED)
         leave_queue(call);
+    if (call->step == STEP_ADMITTING)
+        give_up_reservation(call);
     finish(call, VD_MODEL_CANCELED, "canceled");
     vd_timer_start(call->router->soon, 0, 0);
 }
@@ -649,6 +868,11 @@ static enum vd_code add_model(struct vd_router *router, const struct vd_model_co
         m->conf.max_concurrency = DEFAULT_CONCURRENCY;
     vd_breaker_init(&m->breaker, &router->conf);
     vd_aimd_init(&m->aimd, m->conf.max_concurrency);
+    m->router = router;
+    m->limited = router->quota.limited != NULL &&
+                 router->quota.limited(router->quota.arg, router->model_count - 1);
+    if (m->limited && vd_timer_new(router->loop, on_quota_timer, m, &m->quota_timer) != VD_OK)
+        return vd_err_nomem(err, "model");
     rc = m->ops->create(router->loop, conf, &m->instance, err);
     return rc;
 }
@@ -664,6 +888,9 @@ enum vd_code vd_router_new(struct vd_loop *loop, const struct vd_router_conf *co
     router->loop = loop;
     router->conf = *conf;
     router->conf.models = NULL;
+    router->conf.quota = NULL;
+    if (conf->quota != NULL)
+        router->quota = *conf->quota;
     set_defaults(&router->conf);
     vd_prng_init(&router->prng, conf->seed);
     router->retry_tokens = RETRY_TOKENS_LEAST;
@@ -695,6 +922,8 @@ void *vd_router_free(struct vd_router *router)
             call->canceled = true;
         if (call->step == STEP_QUEUED)
             leave_queue(call);
+        if (call->step == STEP_ADMITTING)
+            give_up_reservation(call);
         if (call->step == STEP_NEW || call->step == STEP_WAITING)
             finish(call, VD_MODEL_CANCELED, "shutting down");
     }
@@ -704,6 +933,7 @@ void *vd_router_free(struct vd_router *router)
 
         if (m->instance != NULL)
             m->ops->destroy(m->instance); /* answers what it has with CANCELED */
+        (void)vd_timer_free(m->quota_timer);
         (void)vd_free((void *)m->conf.name);
         (void)vd_free((void *)m->conf.model);
         (void)vd_free((void *)m->conf.url);
@@ -742,6 +972,9 @@ struct vd_router_status vd_router_status(const struct vd_router *router, size_t 
     s.breaker = m->breaker.state;
     s.open_for_ms = s.breaker == VD_BREAKER_OPEN && left > 0 ? left : 0;
     s.quota_exhausted = m->quota_exhausted;
+    s.quota_wait_ms = m->quota_until_ms - vd_loop_now_ms(router->loop);
+    if (s.quota_wait_ms < 0)
+        s.quota_wait_ms = 0;
     s.concurrency = vd_aimd_limit(&m->aimd);
     s.max_concurrency = m->conf.max_concurrency;
     s.last_error = m->last_error;

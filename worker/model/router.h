@@ -8,7 +8,7 @@
  *
  * One call:
  *
- *   submit -> QUEUED (model's concurrency) -> ASKING -> done
+ *   submit -> QUEUED (model's concurrency, its quota) -> ADMITTING (where it has a quota) -> ASKING -> done
  *                ^   ^                          |
  *                |   +---- next model <---------+  FATAL QUOTA TOO_LARGE LENGTH REFUSED CONTENT_FILTER MALFORMED, breaker open
  *                +-- WAITING (retry-after or full jitter) <--+  RETRY, TIMEOUT, while attempts and time are left
@@ -26,6 +26,34 @@
 struct vd_router;
 struct vd_router_call; /* valid until its done callback returns */
 
+/* -- quotas: what all workers together may ask of a model ------------------------------------------------------------ */
+
+struct vd_router_use {
+    uint64_t requests, tokens, cost_microusd;
+};
+
+struct vd_router_admission {
+    int64_t wait_ms; /* 0: reserved. Above: ask again then. Below: it will never fit */
+    int64_t
+        each_ms; /* while waiting: how long one such request keeps the quota busy; the next in the queue waits so much longer */
+};
+
+typedef void vd_router_admit_fn(void *arg, const struct vd_router_admission *answer);
+
+/* Asked before each request to a model for which limited() is true, retries included. */
+struct vd_router_quota {
+    bool (*limited)(void *arg, size_t model);
+    /* Reserve use. done comes once, on a later turn. VD_OK, or VD_E_NOMEM (no done). */
+    enum vd_code (*reserve)(void *arg, size_t model, const struct vd_router_use *use,
+                            vd_router_admit_fn *done, void *done_arg, void **ret_handle);
+    /* Before done: there will be none; what was reserved is given back. */
+    void (*cancel)(void *arg, void *handle);
+    /* What the request used in truth. */
+    void (*correct)(void *arg, size_t model, const struct vd_router_use *reserved,
+                    const struct vd_router_use *used);
+    void *arg;
+};
+
 struct vd_router_conf {
     const struct vd_model_conf *models;
     size_t model_count;
@@ -40,6 +68,7 @@ struct vd_router_conf {
     uint32_t breaker_window_ms; /* 0: 30000 */
     uint32_t breaker_open_ms;   /* 0: 5000, doubled on each failed probe up to 60 s, jittered */
     uint64_t seed;              /* of the jitter; 0: from the system */
+    const struct vd_router_quota *quota; /* NULL: none; copied */
 };
 
 /* Copies conf and its models, but for scripts. All errors name the model entry. */
@@ -79,6 +108,7 @@ struct vd_router_result {
     const struct vd_router_attempt *attempts; /* borrowed until done returns */
     size_t attempt_count;
     int64_t queue_ms;    /* spent waiting for a model's concurrency, */
+    int64_t quota_ms;    /* for its quota, */
     int64_t retry_ms;    /* and between retries */
     struct vd_span body; /* the request as last sent; borrowed until done returns */
 };
@@ -132,6 +162,10 @@ struct vd_router_status {
     uint64_t cost_microusd;
     uint64_t queue_ms; /* waited for concurrency */
     uint64_t retry_ms; /* waited between retries */
+    uint64_t quota_ms; /* waited for the quota */
+    uint64_t
+        quota_denied; /* calls that went on without this model, as its quota would not have let them in time */
+    int64_t quota_wait_ms; /* until the quota has room again; 0: it has */
 };
 
 struct vd_router_status vd_router_status(const struct vd_router *router, size_t model);

@@ -225,6 +225,15 @@ static const struct vd_conf_row model_rows[] = {
      "micro-USD", 0, "For a million cached input tokens; 0: as input.", NULL},
     {"price_output", VD_CONF_T_INT, MODEL(price_output), "0", 0, 1000000000000, "micro-USD", 0,
      "For a million output tokens.", NULL},
+    {"quota.requests_per_minute", VD_CONF_T_INT, MODEL(quota.requests_per_minute), "0", 0,
+     1000000000, NULL, 0,
+     "Of all workers of the group together; so many may go at once. 0: no bound.", NULL},
+    {"quota.tokens_per_minute", VD_CONF_T_INT, MODEL(quota.tokens_per_minute), "0", 0,
+     1000000000000, NULL, 0,
+     "The same, input and output: estimated before a request, corrected after it.", NULL},
+    {"quota.cost_microusd_per_hour", VD_CONF_T_INT, MODEL(quota.cost_microusd_per_hour), "0", 0,
+     1000000000000, "micro-USD", 0, "The same for money, by the prices above, which it needs.",
+     NULL},
     {.name = NULL},
 };
 
@@ -306,6 +315,10 @@ static enum vd_code read_models(struct vd_settings *s, struct vd_diags *diags, s
         if (rc != VD_OK)
             return rc;
         s->models[i].name = n->name;
+        if (s->models[i].quota.cost_microusd_per_hour > 0 &&
+            s->models[i].price_input + s->models[i].price_output == 0)
+            vd_diag_error(diags, n->file, n->line, "set price_input and price_output",
+                          "model %s has a quota of money and no prices", n->name);
         if (s->models[i].provider != NULL && (vd_model_ops_find(s->models[i].provider) == NULL ||
                                               strcmp(s->models[i].provider, "scripted") == 0))
             vd_diag_error(diags, n->file, n->line, "provider = \"openai\"; or \"anthropic\"",

@@ -20,6 +20,7 @@
 #include "kafka/kafka.h"
 #include "model/provider.h"
 #include "pipeline/event.h"
+#include "pipeline/quota.h"
 #include "pipeline/topics.h"
 
 /* One consumed topic. */
@@ -37,6 +38,7 @@ struct vd_settings_model {
     bool tools, temperature, http2;
     int64_t timeout_ms, connect_timeout_ms, response_max_bytes, max_concurrency;
     int64_t price_input, price_cached_input, price_output; /* micro-USD for a million tokens */
+    struct vd_quota_limits quota;
 };
 
 struct vd_settings {

@@ -10,6 +10,7 @@
 #include "model/router.h"
 #include "ops/group_keys.h"
 #include "pipeline/journal.h"
+#include "pipeline/quota.h"
 #include "policy/canary.h"
 #include "redis/client.h"
 
@@ -137,6 +138,26 @@ static void write_journal(const struct vd_status_sources *s, cJSON *root)
         put_int(o, vd_journal_event_name((enum vd_journal_event)i), (int64_t)j.events[i]);
 }
 
+static void write_quota(const struct vd_status_sources *s, size_t model,
+                        const struct vd_router_status *m, cJSON *parent)
+{
+    struct vd_quota_status q = vd_quota_status(s->quota, model);
+    cJSON *o;
+
+    if (q.limits == NULL)
+        return;
+    o = put_object(parent, "quota");
+    put_int(o, "requests_per_minute", q.limits->requests_per_minute);
+    put_int(o, "tokens_per_minute", q.limits->tokens_per_minute);
+    put_int(o, "cost_microusd_per_hour", q.limits->cost_microusd_per_hour);
+    put_text(o, "counted", q.alone ? "by this worker alone: Redis is away" : "for the group");
+    put_int(o, "granted", (int64_t)q.granted);
+    put_int(o, "refused", (int64_t)q.refused);
+    put_int(o, "denied", (int64_t)m->quota_denied);
+    put_int(o, "wait_ms", m->quota_wait_ms);
+    put_int(o, "waited_ms", (int64_t)m->quota_ms);
+}
+
 static void write_models(const struct vd_status_sources *s, cJSON *root)
 {
     cJSON *list = put_array(root, "models");
@@ -158,6 +179,7 @@ static void write_models(const struct vd_status_sources *s, cJSON *root)
         put_int(o, "retries", (int64_t)m.retries);
         put_int(o, "cost_microusd", (int64_t)m.cost_microusd);
         put_text(o, "last_error", m.last_error);
+        write_quota(s, i, &m, o);
     }
 }
 

@@ -50,6 +50,7 @@ struct vd_worker {
     size_t default_model_count;
     struct vd_group_keys *keys;
     struct vd_journal *journal;
+    struct vd_quota *quota; /* NULL: no models */
     enum phase phase;
     bool reloading;
     atomic_uint stop_requests;
@@ -315,6 +316,7 @@ static struct vd_status_sources sources_of(const struct vd_worker *w)
         .redis = w->redis,
         .keys = w->keys,
         .journal = w->journal,
+        .quota = w->quota,
         .router = w->router,
         .policies = w->policies,
         .metrics = w->metrics,
@@ -538,11 +540,29 @@ static enum vd_code make_journal(struct vd_worker *w, struct vd_err *err)
     return vd_journal_new(&conf, &w->journal, err);
 }
 
+static enum vd_code make_quota(struct vd_worker *w, struct vd_err *err)
+{
+    const struct vd_settings *s = w->settings;
+    struct vd_quota_model models[MAX_MODELS];
+    struct vd_quota_conf conf = {
+        .models = models,
+        .model_count = s->model_count < MAX_MODELS ? s->model_count : MAX_MODELS,
+        .redis = w->redis,
+        .prefix = s->redis_prefix,
+        .timeout_ms = (uint32_t)s->redis_timeout_ms,
+    };
+
+    for (size_t i = 0; i < conf.model_count; i++)
+        models[i] = (struct vd_quota_model){s->models[i].name, s->models[i].quota};
+    return vd_quota_new(w->loop, &conf, &w->quota, err);
+}
+
 static enum vd_code make_router(struct vd_worker *w, struct vd_err *err)
 {
     const struct vd_settings *s = w->settings;
     struct vd_model_conf models[MAX_MODELS];
     struct vd_router_conf conf = {.models = models, .model_count = s->model_count};
+    struct vd_router_quota quota;
     enum vd_code rc;
 
     if (s->model_count == 0)
@@ -552,6 +572,11 @@ static enum vd_code make_router(struct vd_worker *w, struct vd_err *err)
                           MAX_MODELS);
     for (size_t i = 0; i < s->model_count; i++)
         models[i] = vd_settings_model(s, i);
+    rc = make_quota(w, err);
+    if (rc != VD_OK)
+        return rc;
+    quota = vd_quota_hooks(w->quota);
+    conf.quota = &quota;
     rc = vd_router_new(w->loop, &conf, &w->router, err);
     for (size_t i = 0; rc == VD_OK && i < s->model_count; i++)
         if (s->default_models.count == 0)
@@ -718,6 +743,7 @@ void *vd_worker_free(struct vd_worker *w)
     (void)vd_redis_free(w->redis);
     (void)vd_group_keys_free(w->keys);
     (void)vd_journal_free(w->journal);
+    (void)vd_quota_free(w->quota);
     (void)vd_kafka_free(w->kafka);
     (void)vd_pipeline_free(w->pipeline);
     for (size_t i = 0; w->readers != NULL && i < w->settings->topic_count; i++)

@@ -41,7 +41,8 @@ static void count_attempts(const struct vd_ask_call *c, const struct vd_router_r
             vd_metric_observe_ms(c->metrics, VD_M_MODEL_TIME, model, a->total_us / 1000);
     }
     vd_metric_add(c->metrics, VD_M_WAIT, "concurrency", "", (uint64_t)r->queue_ms);
-    vd_metric_add(c->metrics, VD_M_WAIT, "model_quota", "", (uint64_t)r->retry_ms);
+    vd_metric_add(c->metrics, VD_M_WAIT, "retry", "", (uint64_t)r->retry_ms);
+    vd_metric_add(c->metrics, VD_M_WAIT, "model_quota", "", (uint64_t)r->quota_ms);
 }
 
 /* Does the failure say that the model cannot be asked, and not that this request is bad? */
