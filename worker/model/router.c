@@ -660,16 +660,14 @@ static void next_model(struct vd_router_call *call)
 
 static void insert_by_arrival(struct model *m, struct vd_router_call *call)
 {
-    struct vd_router_call *other;
+    struct vd_router_call *other = TAILQ_FIRST(&m->queue);
 
-    TAILQ_FOREACH(other, &m->queue, by_queue)
-    {
-        if (other->number > call->number) {
-            TAILQ_INSERT_BEFORE(other, call, by_queue);
-            return;
-        }
-    }
-    TAILQ_INSERT_TAIL(&m->queue, call, by_queue);
+    while (other != NULL && other->number < call->number)
+        other = TAILQ_NEXT(other, by_queue);
+    if (other != NULL)
+        TAILQ_INSERT_BEFORE(other, call, by_queue);
+    else
+        TAILQ_INSERT_TAIL(&m->queue, call, by_queue);
 }
 
 /* No room now: it goes back to the head of the queue, and all wait with it; or on to the next model, if that takes too long. */
