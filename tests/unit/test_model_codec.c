@@ -22,7 +22,8 @@
 
 static const struct vd_model_schema schema = {S("propose"), S("{\"full\":1}"), S("{\"strict\":1}"),
                                               S("{\"reduced\":1}")};
-static const struct vd_model_tool tool = {S("orders"), S("Look up."), S("{\"type\":\"object\"}")};
+static const struct vd_model_tool tool = {
+    .name = S("orders"), .description = S("Look up."), .schema = S("{\"type\":\"object\"}")};
 static const struct vd_model_tool_call call = {S("c1"), S("orders"), S("{\"id\":\"7\"}")};
 static const struct vd_model_message messages[] = {
     {.role = VD_MODEL_USER, .text = S("a \"quoted\"\n\x01 text")},

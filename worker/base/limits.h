@@ -182,6 +182,15 @@
 #define VD_RATIONALE_MAX_CHARS 500         /* records.md; a longer one is cut */
 #define VD_EVIDENCE_MAX        64          /* pointers a proposal may cite */
 #define VD_REASON_MAX_CALLS    20          /* budget.max_model_calls at most: a loop must end */
-#define VD_REDACT_MIN_TEXT     4           /* shorter values are everywhere in any text */
+#define VD_TOOL_MAX_CALLS      100         /* budget.max_tool_calls at most */
+#define VD_TOOL_MAX_HOSTS      64          /* tools.hosts: each has its own connections */
+#define VD_TOOL_MAX_TURN       16          /* tool calls in one answer; more is a broken model */
+#define VD_TOOL_MAX_BYTES                                                                          \
+    (256u << 10) /* one answer of a tool; what is shown of an event is a quarter */
+#define VD_TOOL_ARGS_MAX_BYTES 4096 /* arguments of one call: a few values of short lists */
+#define VD_TOOL_RECORD_MAX_BYTES                                                                   \
+    (16u << 10)                    /* of an answer in the audit record; of a longer one its hash */
+#define VD_TOOL_HOST_MAX_BYTES 255 /* a DNS name, or an IPv6 address in brackets */
+#define VD_REDACT_MIN_TEXT     4   /* shorter values are everywhere in any text */
 
 #endif

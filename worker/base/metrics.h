@@ -30,6 +30,8 @@
     ROW(REPAIRS, COUNTER, "verdict_repairs_total", "policy", "Proposals sent back to the model.")  \
     ROW(MODEL_CALLS, COUNTER, "verdict_model_calls_total", "model,outcome",                        \
         "Requests sent to models.")                                                                \
+    ROW(TOOL_CALLS, COUNTER, "verdict_tool_calls_total", "policy,outcome",                         \
+        "Tools called by models.")                                                                 \
     ROW(TOKENS, COUNTER, "verdict_model_tokens_total", "model,type",                               \
         "Tokens, as models report them.")                                                          \
     ROW(COST, COUNTER, "verdict_cost_microusd_total", "policy,model",                              \

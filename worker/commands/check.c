@@ -3,7 +3,6 @@
 #include <string.h>
 #include <sysexits.h>
 
-#include "base/alloc.h"
 #include "base/diag.h"
 #include "base/file.h"
 #include "base/limits.h"
@@ -13,7 +12,8 @@
 #include "schema/schema.h"
 
 static const struct vd_option options[] = {
-    {"config", 'c', "FILE", "settings: checked too, and the policies against their models", false},
+    {"config", 'c', "FILE",
+     "settings: checked too, and the policies against their models and hosts", false},
     {"schemas", 's', "FOLDER", "JSON Schemas; default: the nearest `schemas` folder above a policy",
      false},
     {"quiet", 'q', NULL, "say nothing when all is well", false},
@@ -23,7 +23,6 @@ static const struct vd_option options[] = {
 struct checking {
     struct vd_diags diags;
     struct vd_settings *settings; /* NULL: none were given */
-    struct vd_policy_model *models;
     size_t policies, schemas;
     int status; /* other than EX_CONFIG: a file that cannot be read, memory */
 };
@@ -43,12 +42,6 @@ static void check_settings(struct checking *c, const char *path)
         if (c->diags.errors == before)
             failed(c, &err);
         return;
-    }
-    c->models = vd_alloc_array(c->settings->model_count + 1, sizeof(*c->models));
-    for (size_t i = 0; c->models != NULL && i < c->settings->model_count; i++) {
-        const struct vd_settings_model *m = &c->settings->models[i];
-
-        c->models[i] = (struct vd_policy_model){m->name, m->price_input > 0 || m->price_output > 0};
     }
 }
 
@@ -80,16 +73,15 @@ static void check_schema(struct checking *c, const char *path)
 static void check_policies(struct checking *c, const char *const *paths, size_t count,
                            const char *schemas)
 {
-    struct vd_policy_options policy = {.schemas_dir = schemas};
+    struct vd_policy_options policy = {0};
     struct vd_policy_set *set = NULL;
     struct vd_err err = {.msg = ""};
     size_t before = c->diags.errors;
     enum vd_code rc;
 
-    if (c->settings != NULL && c->models != NULL) {
-        policy.models = c->models;
-        policy.model_count = c->settings->model_count;
-    }
+    if (c->settings != NULL)
+        policy = vd_settings_policy_options(c->settings);
+    policy.schemas_dir = schemas;
     rc = vd_policy_set_load(paths, count, &policy, &c->diags, &set, &err);
     if (rc != VD_OK && c->diags.errors == before)
         failed(c, &err);
@@ -150,7 +142,6 @@ static int run(const struct vd_args *args)
     print_summary(&c, args);
     if (c.status == EX_OK && c.diags.errors > 0)
         c.status = EX_CONFIG;
-    vd_free(c.models);
     vd_settings_free(c.settings);
     vd_diags_fini(&c.diags);
     return c.status;

@@ -26,6 +26,7 @@ struct deciding {
     struct vd_loop *loop;
     struct vd_redis *redis;
     struct vd_router *router;
+    struct vd_tool_hosts *tool_hosts;
     struct vd_event_reader *reader;
     struct vd_arena arena;
     struct vd_buf value;
@@ -81,10 +82,15 @@ static enum vd_code read_json_file(const char *path, cJSON **ret, struct vd_err 
 
 static enum vd_code load_policy(struct deciding *d, const char *path, struct vd_err *err)
 {
-    struct vd_policy_options options = {.schemas_dir =
-                                            d->settings != NULL ? d->settings->schemas_dir : NULL};
-    enum vd_code rc = vd_policy_set_load(&path, 1, &options, &d->diags, &d->set, err);
+    struct vd_policy_options options = {0};
+    enum vd_code rc;
 
+    if (d->settings != NULL) {
+        options.schemas_dir = d->settings->schemas_dir;
+        options.tool_hosts = vd_settings_policy_options(d->settings).tool_hosts;
+        options.tool_host_count = d->settings->tool_host_count;
+    }
+    rc = vd_policy_set_load(&path, 1, &options, &d->diags, &d->set, err);
     if (rc == VD_OK && vd_policy_set_count(d->set) != 1)
         rc = vd_err_set(err, VD_E_CONFIG, false, "%s holds %zu policies; name one file", path,
                         vd_policy_set_count(d->set));
@@ -138,6 +144,31 @@ static enum vd_code read_event(struct deciding *d, const struct vd_args *args, c
     return rc == VD_OK ? VD_OK : vd_err_wrap(err, rc, "%s", path);
 }
 
+/* An answer as the script has it: {"tool": NAME, "args": {...}} is a call, anything else is what the model wrote. */
+static cJSON *scripted_answer(const char *text)
+{
+    cJSON *tree = NULL, *item = cJSON_CreateObject(), *calls = cJSON_CreateArray(),
+          *call = cJSON_CreateObject();
+    const cJSON *args;
+    bool ok;
+
+    if (vd_json_parse(vd_span_of(text), &tree, NULL) != VD_OK ||
+        vd_json_get_string(tree, "tool").len == 0) {
+        vd_json_free(tree);
+        vd_json_free(item);
+        vd_json_free(calls);
+        vd_json_free(call);
+        return vd_json_new_string(vd_span_of(text));
+    }
+    args = vd_json_get(tree, "args");
+    ok = vd_json_put(call, "name", vd_json_new_string(vd_json_get_string(tree, "tool"))) &&
+         vd_json_put(call, "arguments", args != NULL ? vd_json_copy(args) : cJSON_CreateObject());
+    ok = vd_json_append(calls, call) && ok;
+    ok = vd_json_put(item, "tool_calls", calls) && ok;
+    vd_json_free(tree);
+    return ok ? item : vd_json_free(item);
+}
+
 /* --answer stands in for the model; otherwise the settings' models are asked. */
 static enum vd_code make_router(struct deciding *d, const struct vd_args *args, struct vd_err *err)
 {
@@ -148,8 +179,7 @@ static enum vd_code make_router(struct deciding *d, const struct vd_args *args, 
     if (vd_args_has(args, "answer")) {
         d->answers = cJSON_CreateArray();
         for (size_t i = 0; vd_args_nth(args, "answer", i) != NULL; i++)
-            if (!vd_json_append(d->answers,
-                                vd_json_new_string(vd_span_of(vd_args_nth(args, "answer", i)))))
+            if (!vd_json_append(d->answers, scripted_answer(vd_args_nth(args, "answer", i))))
                 return vd_err_set(err, VD_E_INPUT, false, "--answer is not UTF-8");
         models[0] = (struct vd_model_conf){
             .name = "scripted", .provider = "scripted", .script = d->answers};
@@ -184,6 +214,16 @@ static enum vd_code make_redis(struct deciding *d, const char *context_path, str
     return vd_redis_new(d->loop, &conf, NULL, NULL, &d->redis, err);
 }
 
+static enum vd_code make_tool_hosts(struct deciding *d, struct vd_err *err)
+{
+    struct vd_tool_host_conf confs[VD_TOOL_MAX_HOSTS];
+    size_t count = d->settings != NULL ? d->settings->tool_host_count : 0;
+
+    for (size_t i = 0; i < count; i++)
+        confs[i] = d->settings->tool_hosts[i].conf;
+    return vd_tool_hosts_new(d->loop, confs, count, &d->tool_hosts, err);
+}
+
 static enum vd_code prepare(struct deciding *d, const struct vd_args *args, struct vd_err *err)
 {
     const char *config = vd_args_get(args, "config", NULL);
@@ -201,6 +241,8 @@ static enum vd_code prepare(struct deciding *d, const struct vd_args *args, stru
     if (rc == VD_OK)
         rc = make_router(d, args, err);
     if (rc == VD_OK)
+        rc = make_tool_hosts(d, err);
+    if (rc == VD_OK)
         rc = make_redis(d, vd_args_get(args, "context", NULL), err);
     return rc;
 }
@@ -215,6 +257,7 @@ static enum vd_code decide(struct deciding *d, struct vd_err *err)
     d->services.loop = d->loop;
     d->services.redis = d->redis;
     d->services.router = d->router;
+    d->services.tool_hosts = d->tool_hosts;
     d->services.context = d->context;
     d->services.topics = &topics;
     d->services.worker = "decide";
@@ -267,6 +310,7 @@ static void tear_down(struct deciding *d)
 {
     (void)vd_job_free(d->job);
     (void)vd_router_free(d->router);
+    (void)vd_tool_hosts_free(d->tool_hosts);
     (void)vd_redis_free(d->redis);
     (void)vd_loop_free(d->loop);
     (void)vd_event_reader_free(d->reader);
@@ -312,7 +356,9 @@ static const struct vd_option options[] = {
     {"config", 'c', "FILE", "settings: models, Redis and topics are taken from here", false},
     {"context", 0, "FILE", "context values, a JSON object by name, instead of Redis", false},
     {"answer", 'a', "TEXT",
-     "what the model answers, instead of asking one; again for the answer to a repair", true},
+     "what the model answers, instead of asking one; again for the answer to a repair. "
+     "{\"tool\": NAME, \"args\": {...}} calls a tool",
+     true},
     {"topic", 0, "NAME", "the topic the event came from: its settings say how it is read", false},
     {"header", 'H', "NAME=VALUE", "a Kafka header of the event", true},
     {"json", 0, NULL, "print the decision and the audit record as JSON lines", false},

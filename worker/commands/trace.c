@@ -118,6 +118,25 @@ static void print_told(const struct trace *t, const cJSON *step)
     }
 }
 
+/* What the model looked up, and what it was told. */
+static void print_tools(const struct trace *t, const cJSON *calls)
+{
+    const cJSON *call;
+
+    cJSON_ArrayForEach(call, calls)
+    {
+        bool answered = vd_span_eq_c(vd_json_get_string(call, "status"), "answered");
+
+        line(t, answered ? BLUE : RED, "tool");
+        put_clean(vd_json_get_string(call, "tool"));
+        printf(" ");
+        print_json(vd_json_get(call, "args"), 400);
+        printf(answered ? " -> " : ": ");
+        put_clean(vd_span_sub(vd_json_get_string(call, answered ? "result" : "why"), 0, 600));
+        printf("%s  (%lld ms)%s\n", paint(t, DIM), (long long)number(call, "ms"), paint(t, PLAIN));
+    }
+}
+
 static void print_step(const struct trace *t, const cJSON *step, bool first)
 {
     const cJSON *answer = vd_json_get(step, "answer");
@@ -136,6 +155,7 @@ static void print_step(const struct trace *t, const cJSON *step, bool first)
         put_clean(vd_json_get_string(step, "unreadable"));
         printf("\n");
     }
+    print_tools(t, vd_json_get(step, "tools"));
     print_rules(t, vd_json_get(step, "rules"));
 }
 

@@ -183,6 +183,8 @@ static CURLcode set_constants(struct vd_http_call *call)
     SET(CURLOPT_OPENSOCKETDATA, (void *)call);
     SET(CURLOPT_CLOSESOCKETFUNCTION, vd_http_close_socket);
     SET(CURLOPT_CLOSESOCKETDATA, (void *)http);
+    if (http->conf.allow != NULL) /* a connection is kept, what its name resolved to is not */
+        SET(CURLOPT_DNS_CACHE_TIMEOUT, 0L);
     if (http->ca_file != NULL)
         SET(CURLOPT_CAINFO, http->ca_file);
     return rc;

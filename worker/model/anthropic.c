@@ -2,7 +2,8 @@
  *
  * Source:   Messages API 2023-06-01.
  * Quirks:   input_tokens leaves cached tokens out; results of tools are user content, several in one message; tool schemas take no
- *           minimum, maximum, minLength or pattern, so the reduced form is sent and the judge checks the full one.
+ *           minimum, maximum, minLength or pattern, so the reduced form is sent and the judge checks the full one;
+ *           messages that refer to a tool are refused where no tool is listed.
  */
 #include <string.h>
 
@@ -36,25 +37,29 @@ static void add_tools(struct vd_buf *out, const struct vd_model_conf *conf,
                       const struct vd_model_request *request)
 {
     bool propose = as_tool(conf, request);
+    size_t count = request->tools_closed && propose ? 0 : request->tool_count;
+    const char *choice = propose ? "any" : request->tools_closed ? "none" : "auto";
 
-    if (request->tool_count == 0 && !propose)
+    if (count == 0 && !propose)
         return;
     (void)vd_buf_add_c(out, ",\"tools\":[");
-    for (size_t i = 0; i < request->tool_count; i++) {
+    for (size_t i = 0; i < count; i++) {
+        const struct vd_model_tool *tool = &request->tools[i];
+
         if (i > 0)
             (void)vd_buf_add_char(out, ',');
-        add_tool(out, request->tools[i].name, request->tools[i].description,
-                 request->tools[i].schema, false);
+        add_tool(out, tool->name, tool->description,
+                 tool->reduced.len > 0 ? tool->reduced : tool->schema, false);
     }
     if (propose) {
-        if (request->tool_count > 0)
+        if (count > 0)
             (void)vd_buf_add_char(out, ',');
         add_tool(out, request->schema->name, VD_LIT("Propose the decision."),
                  vd_model_schema_text(conf, request, true),
                  conf->schema_mode == VD_MODEL_SCHEMA_STRICT);
     }
-    (void)vd_buf_addf(out, "],\"tool_choice\":{\"type\":\"%s\",\"disable_parallel_tool_use\":true}",
-                      propose ? "any" : "auto");
+    (void)vd_buf_addf(out, "],\"tool_choice\":{\"type\":\"%s\"%s}", choice,
+                      choice[0] == 'n' ? "" : ",\"disable_parallel_tool_use\":true");
 }
 
 static void add_tool_result(struct vd_buf *out, const struct vd_model_message *m)

@@ -53,18 +53,19 @@ static void add_tools(struct vd_buf *out, const struct vd_model_conf *conf,
                       const struct vd_model_request *request)
 {
     bool propose = as_tool(conf, request);
+    size_t count = request->tools_closed ? 0 : request->tool_count;
 
-    if (request->tool_count == 0 && !propose)
+    if (count == 0 && !propose)
         return;
     (void)vd_buf_add_c(out, ",\"tools\":[");
-    for (size_t i = 0; i < request->tool_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (i > 0)
             (void)vd_buf_add_char(out, ',');
         add_function(out, request->tools[i].name, request->tools[i].description,
                      request->tools[i].schema);
     }
     if (propose) {
-        if (request->tool_count > 0)
+        if (count > 0)
             (void)vd_buf_add_char(out, ',');
         add_function(out, request->schema->name, VD_LIT("Propose the decision."),
                      vd_model_schema_text(conf, request, false));

@@ -50,7 +50,8 @@ struct vd_model_message {
 struct vd_model_tool {
     struct vd_span name; /* [A-Za-z0-9_-]{1,64} */
     struct vd_span description;
-    struct vd_span schema; /* JSON text of its parameters' schema, an object */
+    struct vd_span schema;  /* JSON text of its parameters' schema, an object */
+    struct vd_span reduced; /* without the keywords that Anthropic refuses; empty: use schema */
 };
 
 /* The proposal's JSON Schema as text, spliced into requests unchanged. An empty form means: use full. */
@@ -67,6 +68,7 @@ struct vd_model_request {
     size_t message_count;
     const struct vd_model_tool *tools; /* may be empty */
     size_t tool_count;
+    bool tools_closed; /* messages may refer to them, but none is to be called any more */
     const struct vd_model_schema *schema; /* NULL: free text */
     uint32_t max_output_tokens;
     double temperature; /* below 0: the model's default */

@@ -17,6 +17,8 @@ struct vd_settings_memory {
     struct vd_arena arena;
     struct vd_kafka_property *properties;
     const char **topic_names;
+    struct vd_policy_model *policy_models;
+    struct vd_tool_allowed *policy_hosts;
 };
 
 #define FIELD(f) offsetof(struct vd_settings, f)
@@ -104,6 +106,11 @@ static const struct vd_conf_row rows[] = {
      NULL},
     {"default_models", VD_CONF_T_STRINGS, FIELD(default_models), NULL, 0, 0, NULL, 0,
      "Models for policies that name none, in order. Default: all, as written.", NULL},
+
+    {"tools.hosts", VD_CONF_T_NODE, FIELD(tool_hosts_node), NULL, 0, 0, NULL, VD_CONF_NO_ENV,
+     "Hosts that HTTP tools of policies may reach: a list of groups { host; http; addresses; "
+     "token_file; token_header; ca_file; }. Default: none.",
+     NULL},
 
     {"policies.dir", VD_CONF_T_STRING, FIELD(policies_dir), "policies", 1, 4096, NULL, 0,
      "Folder of policies; read again on SIGHUP.", NULL},
@@ -237,6 +244,25 @@ static const struct vd_conf_row model_rows[] = {
     {.name = NULL},
 };
 
+#define TOOL(f) offsetof(struct vd_settings_tool_host, f)
+static const struct vd_conf_row tool_host_rows[] = {
+    {"host", VD_CONF_T_STRING, TOOL(host), NULL, 1, 300, NULL, VD_CONF_REQUIRED,
+     "name:port, in the one spelling that policies use. Default port: 443, with http 80.", NULL},
+    {"http", VD_CONF_T_BOOL, TOOL(http), "false", 0, 0, NULL, 0,
+     "Allow http:// too: keys and answers are readable on the way.", NULL},
+    {"addresses", VD_CONF_T_STRINGS, TOOL(addresses), NULL, 0, 0, NULL, 0,
+     "Kinds of addresses that the host may have beside public ones: loopback, private, link-local, "
+     "metadata. Looked at when the connection is opened.",
+     NULL},
+    {"token_file", VD_CONF_T_STRING, TOOL(token_file), NULL, 0, 4096, NULL, 0,
+     "File with the secret that is sent to it; read again when it changes.", NULL},
+    {"token_header", VD_CONF_T_STRING, TOOL(token_header), NULL, 0, 128, NULL, 0,
+     "Header of the secret. Default: authorization, as \"Bearer SECRET\".", NULL},
+    {"ca_file", VD_CONF_T_STRING, TOOL(ca_file), NULL, 0, 4096, NULL, 0,
+     "CA certificates; default: the system's.", NULL},
+    {.name = NULL},
+};
+
 static const struct vd_conf_env environment = {vd_conf_getenv, NULL, "VERDICT"};
 
 /* -- loading --------------------------------------------------------------------------------------------------------- */
@@ -334,6 +360,84 @@ static enum vd_code read_models(struct vd_settings *s, struct vd_diags *diags, s
                           "default_models names \"%s\", which is not in models",
                           s->default_models.items[d]);
     }
+    return VD_OK;
+}
+
+static void read_tool_host(struct vd_settings_tool_host *h, const struct vd_conf_node *n,
+                           struct vd_diags *diags)
+{
+    struct vd_tool_host_conf *c = &h->conf;
+    struct vd_err why;
+
+    *c = (struct vd_tool_host_conf){.allowed.plain_http = h->http,
+                                    .token_file = h->token_file,
+                                    .token_header = h->token_header,
+                                    .ca_file = h->ca_file};
+    if (h->host != NULL && vd_tool_host_parse(vd_span_of(h->host), h->http ? 80 : 443,
+                                              &c->allowed.host, &why) != VD_OK)
+        vd_diag_error(diags, n->file, n->line, NULL, "tools.hosts, \"%.80s\": %s", h->host,
+                      why.msg);
+    for (size_t i = 0; i < h->addresses.count; i++) {
+        unsigned bit = vd_tool_address_bit(vd_span_of(h->addresses.items[i]));
+
+        if (bit == 0)
+            vd_diag_error(diags, n->file, n->line, "loopback, private, link-local or metadata",
+                          "tools.hosts, \"%.80s\": \"%.40s\" is no kind of address", h->host,
+                          h->addresses.items[i]);
+        c->addresses |= bit;
+    }
+}
+
+static enum vd_code read_tool_hosts(struct vd_settings *s, struct vd_diags *diags,
+                                    struct vd_err *err)
+{
+    const struct vd_conf_node *list = s->tool_hosts_node;
+    size_t i = 0;
+
+    if (list == NULL)
+        return VD_OK;
+    if (list->kind != VD_CONF_LIST || list->count > VD_TOOL_MAX_HOSTS) {
+        vd_diag_error(diags, list->file, list->line,
+                      "tools = { hosts = ( { host = \"api.example.com:443\"; } ); };",
+                      "tools.hosts must be a list of at most %d groups, not %s", VD_TOOL_MAX_HOSTS,
+                      vd_conf_kind_name(list->kind));
+        return VD_OK;
+    }
+    s->tool_hosts = vd_alloc_array(list->count, sizeof(*s->tool_hosts));
+    if (s->tool_hosts == NULL)
+        return vd_err_nomem(err, "settings");
+    s->tool_host_count = list->count;
+    for (const struct vd_conf_node *n = list->first; n != NULL; n = n->next, i++) {
+        enum vd_code rc;
+
+        if (n->kind != VD_CONF_GROUP) {
+            vd_diag_error(diags, n->file, n->line, "{ host = \"api.example.com:443\"; }",
+                          "an item of tools.hosts must be a group, not %s",
+                          vd_conf_kind_name(n->kind));
+            continue;
+        }
+        rc = vd_conf_read(s->memory->conf, n, tool_host_rows, &s->tool_hosts[i], NULL, diags, err);
+        if (rc != VD_OK)
+            return rc;
+        read_tool_host(&s->tool_hosts[i], n, diags);
+    }
+    return VD_OK;
+}
+
+/* What policies may refer to. */
+static enum vd_code list_for_policies(struct vd_settings *s, struct vd_err *err)
+{
+    struct vd_settings_memory *m = s->memory;
+
+    m->policy_models = vd_alloc_array(s->model_count + 1, sizeof(*m->policy_models));
+    m->policy_hosts = vd_alloc_array(s->tool_host_count + 1, sizeof(*m->policy_hosts));
+    if (m->policy_models == NULL || m->policy_hosts == NULL)
+        return vd_err_nomem(err, "settings");
+    for (size_t i = 0; i < s->model_count; i++)
+        m->policy_models[i] = (struct vd_policy_model){
+            s->models[i].name, s->models[i].price_input + s->models[i].price_output > 0};
+    for (size_t i = 0; i < s->tool_host_count; i++)
+        m->policy_hosts[i] = s->tool_hosts[i].conf.allowed;
     return VD_OK;
 }
 
@@ -480,6 +584,10 @@ enum vd_code vd_settings_load(const char *path, struct vd_diags *diags,
         rc = read_topics(s, diags, err);
     if (rc == VD_OK)
         rc = read_models(s, diags, err);
+    if (rc == VD_OK)
+        rc = read_tool_hosts(s, diags, err);
+    if (rc == VD_OK)
+        rc = list_for_policies(s, err);
     if (rc == VD_OK && diags->errors == 0)
         check_kafka(s, diags);
     if (rc == VD_OK)
@@ -500,9 +608,12 @@ void *vd_settings_free(struct vd_settings *s)
     vd_arena_fini(&s->memory->arena);
     (void)vd_free(s->memory->properties);
     (void)vd_free(s->memory->topic_names);
+    (void)vd_free(s->memory->policy_models);
+    (void)vd_free(s->memory->policy_hosts);
     (void)vd_free(s->memory);
     (void)vd_free(s->topics);
     (void)vd_free(s->models);
+    (void)vd_free(s->tool_hosts);
     return vd_free(s);
 }
 
@@ -552,6 +663,8 @@ enum vd_code vd_settings_reference(struct vd_buf *out)
     (void)vd_conf_reference(topic_rows, NULL, out);
     (void)vd_buf_add_c(out, "\n## Each model of models\n\n");
     (void)vd_conf_reference(model_rows, NULL, out);
+    (void)vd_buf_add_c(out, "\n## Each host of tools.hosts\n\n");
+    (void)vd_conf_reference(tool_host_rows, NULL, out);
     return out->failed;
 }
 
@@ -615,6 +728,17 @@ struct vd_model_conf vd_settings_model(const struct vd_settings *s, size_t i)
         .max_concurrency = (uint32_t)m->max_concurrency,
         .prices = {(uint64_t)m->price_input, (uint64_t)m->price_cached_input,
                    (uint64_t)m->price_output},
+    };
+}
+
+struct vd_policy_options vd_settings_policy_options(const struct vd_settings *s)
+{
+    return (struct vd_policy_options){
+        .schemas_dir = s->schemas_dir,
+        .models = s->memory->policy_models,
+        .model_count = s->model_count,
+        .tool_hosts = s->memory->policy_hosts,
+        .tool_host_count = s->tool_host_count,
     };
 }
 

@@ -21,6 +21,7 @@
 #include "model/provider.h"
 #include "pipeline/event.h"
 #include "pipeline/quota.h"
+#include "pipeline/tool_hosts.h"
 #include "pipeline/topics.h"
 
 /* One consumed topic. */
@@ -39,6 +40,14 @@ struct vd_settings_model {
     int64_t timeout_ms, connect_timeout_ms, response_max_bytes, max_concurrency;
     int64_t price_input, price_cached_input, price_output; /* micro-USD for a million tokens */
     struct vd_quota_limits quota;
+};
+
+/* One host of tools.hosts. */
+struct vd_settings_tool_host {
+    const char *host, *token_file, *token_header, *ca_file;
+    bool http;
+    struct vd_conf_strings addresses;
+    struct vd_tool_host_conf conf; /* of the above; strings borrowed */
 };
 
 struct vd_settings {
@@ -64,6 +73,11 @@ struct vd_settings {
     struct vd_settings_model *models;
     size_t model_count;
     struct vd_conf_strings default_models;
+
+    /* tools */
+    const struct vd_conf_node *tool_hosts_node;
+    struct vd_settings_tool_host *tool_hosts;
+    size_t tool_host_count;
 
     /* policies */
     const char *policies_dir, *schemas_dir;
@@ -105,6 +119,8 @@ enum vd_code vd_settings_kafka(const struct vd_settings *s, const char *const *o
                                size_t output_topic_count, struct vd_kafka_conf *ret,
                                struct vd_err *err) VD_MUST_CHECK;
 struct vd_model_conf vd_settings_model(const struct vd_settings *s, size_t i);
+/* What policies are checked against: models, hosts, the schemas' folder. */
+struct vd_policy_options vd_settings_policy_options(const struct vd_settings *s);
 struct vd_event_reader_conf vd_settings_reader(const struct vd_settings *s, size_t topic);
 
 #endif

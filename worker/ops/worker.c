@@ -39,6 +39,7 @@ struct vd_worker {
     struct vd_wakeup *stop_wakeup;
     struct vd_redis *redis;
     struct vd_router *router;
+    struct vd_tool_hosts *tool_hosts;
     struct vd_kafka *kafka;
     struct vd_pipeline *pipeline;
     struct vd_admin *admin;
@@ -150,15 +151,9 @@ struct reload {
 static enum vd_code load_policies(const struct vd_settings *s, struct vd_diags *diags,
                                   struct vd_policy_set **ret, struct vd_err *err)
 {
-    struct vd_policy_model models[MAX_MODELS];
-    struct vd_policy_options options = {.root = s->policies_dir, .schemas_dir = s->schemas_dir};
-    size_t count = s->model_count < MAX_MODELS ? s->model_count : MAX_MODELS;
+    struct vd_policy_options options = vd_settings_policy_options(s);
 
-    for (size_t i = 0; i < count; i++)
-        models[i] = (struct vd_policy_model){
-            s->models[i].name, s->models[i].price_input + s->models[i].price_output > 0};
-    options.models = models;
-    options.model_count = count;
+    options.root = s->policies_dir;
     return vd_policy_set_load(&s->policies_dir, 1, &options, diags, ret, err);
 }
 
@@ -464,6 +459,15 @@ static enum vd_code make_output_topics(struct vd_worker *w, struct vd_err *err)
     return rc;
 }
 
+static bool has_redis_tool(const struct vd_policy *p)
+{
+    bool has = false;
+
+    for (size_t i = 0; i < p->tool_count; i++)
+        has = has || p->tools[i].kind == VD_TOOL_REDIS;
+    return has;
+}
+
 static void check_policies(const struct vd_worker *w, struct vd_diags *diags)
 {
     for (size_t i = 0; i < vd_policy_set_count(w->policies); i++) {
@@ -476,6 +480,9 @@ static void check_policies(const struct vd_worker *w, struct vd_diags *diags)
         if (p->dedupe_id != NULL && w->settings->redis_address == NULL)
             vd_diag_error(diags, p->file, 0, "redis = { address = \"127.0.0.1:6379\"; };",
                           "policy %s has input.dedupe, and no redis.address is set", p->id);
+        if (has_redis_tool(p) && w->settings->redis_address == NULL)
+            vd_diag_error(diags, p->file, 0, "redis = { address = \"127.0.0.1:6379\"; };",
+                          "policy %s has a Redis tool, and no redis.address is set", p->id);
         for (size_t t = 0; t < w->settings->topic_count; t++)
             read = read || vd_policy_reads(p, vd_span_of(w->settings->topics[t].name));
         if (!read && p->mode != VD_MODE_OFF)
@@ -587,6 +594,15 @@ static enum vd_code make_router(struct vd_worker *w, struct vd_err *err)
     return rc;
 }
 
+static enum vd_code make_tool_hosts(struct vd_worker *w, struct vd_err *err)
+{
+    struct vd_tool_host_conf confs[VD_TOOL_MAX_HOSTS];
+
+    for (size_t i = 0; i < w->settings->tool_host_count; i++)
+        confs[i] = w->settings->tool_hosts[i].conf;
+    return vd_tool_hosts_new(w->loop, confs, w->settings->tool_host_count, &w->tool_hosts, err);
+}
+
 /* Right after Redis: what is submitted first is answered before any job reads. */
 static enum vd_code make_group_keys(struct vd_worker *w, struct vd_err *err)
 {
@@ -629,6 +645,7 @@ static enum vd_code make_pipeline(struct vd_worker *w, struct vd_err *err)
         .redis = w->redis,
         .journal = w->journal,
         .router = w->router,
+        .tool_hosts = w->tool_hosts,
         .metrics = w->metrics,
         .topics = &s->output,
         .worker = s->worker_name,
@@ -721,6 +738,8 @@ enum vd_code vd_worker_new(const struct vd_settings *settings,
     if (rc == VD_OK)
         rc = make_router(w, err);
     if (rc == VD_OK)
+        rc = make_tool_hosts(w, err);
+    if (rc == VD_OK)
         rc = make_pipeline(w, err);
     if (rc == VD_OK)
         rc = make_kafka(w, err);
@@ -740,6 +759,7 @@ void *vd_worker_free(struct vd_worker *w)
         return NULL;
     (void)vd_admin_stop(w->admin);
     (void)vd_router_free(w->router);
+    (void)vd_tool_hosts_free(w->tool_hosts);
     (void)vd_redis_free(w->redis);
     (void)vd_group_keys_free(w->keys);
     (void)vd_journal_free(w->journal);

@@ -7,8 +7,6 @@
 #include "base/limits.h"
 #include "model/router.h"
 
-#define MAX_MESSAGES 32
-
 struct vd_ask_call {
     struct vd_router *router;
     struct vd_router_call *call;
@@ -18,12 +16,23 @@ struct vd_ask_call {
     const char *decision_id;
     unsigned step;
     bool orphan;
-    struct vd_model_message messages[MAX_MESSAGES];
+    struct vd_model_message *messages; /* of the ask */
+    struct vd_model_tool_call *calls;  /* of all messages */
+    struct vd_model_tool *tools;
+    struct vd_tool_call called[VD_MODEL_MAX_TOOL_CALLS]; /* by the answer */
     struct vd_model_schema schema;
     struct vd_model_request request;
     vd_ask_fn *done;
     void *arg;
 };
+
+static void *free_ask(struct vd_ask_call *c)
+{
+    (void)vd_free(c->messages);
+    (void)vd_free(c->calls);
+    (void)vd_free(c->tools);
+    return vd_free(c);
+}
 
 /* -- the answer ------------------------------------------------------------------------------------------------------ */
 
@@ -75,8 +84,21 @@ static int64_t count_refused(const struct vd_router_result *r)
     return n < (int64_t)r->calls ? n : (int64_t)r->calls;
 }
 
+/* Where the policy has no tools, the text says which one was called. */
+static void translate_calls(struct vd_ask_call *c, const struct vd_router_result *r,
+                            struct vd_answer *answer)
+{
+    answer->kind = VD_ANSWER_TOOL;
+    answer->text = c->request.tool_count > 0 ? r->model.raw : r->model.tool_calls[0].name;
+    answer->calls = c->called;
+    for (size_t i = 0; i < r->model.tool_call_count && i < VD_MODEL_MAX_TOOL_CALLS; i++)
+        c->called[answer->call_count++] =
+            (struct vd_tool_call){r->model.tool_calls[i].id, r->model.tool_calls[i].name,
+                                  r->model.tool_calls[i].arguments};
+}
+
 /* What the router's last attempt means to the reasoning. */
-static void translate(const struct vd_ask_call *c, const struct vd_router_result *r,
+static void translate(struct vd_ask_call *c, const struct vd_router_result *r,
                       struct vd_ask_result *out)
 {
     const struct vd_model_conf *conf = vd_router_model(c->router, r->model_index);
@@ -96,10 +118,8 @@ static void translate(const struct vd_ask_call *c, const struct vd_router_result
     };
     switch (r->model.outcome) {
     case VD_MODEL_OK:
-        if (r->model.tool_call_count > 0) {
-            out->answer.kind = VD_ANSWER_TOOL;
-            out->answer.text = r->model.tool_calls[0].name;
-        }
+        if (r->model.tool_call_count > 0)
+            translate_calls(c, r, &out->answer);
         break;
     case VD_MODEL_LENGTH:
         out->answer.kind = VD_ANSWER_CUT;
@@ -143,16 +163,30 @@ static void on_done(void *arg, const struct vd_router_result *r)
     if (c->orphan)
         vd_journal_orphaned(c->journal, -1);
     c->done(c->arg, &result);
-    (void)vd_free(c);
+    (void)free_ask(c);
 }
 
 /* -- the request ------------------------------------------------------------------------------------------------------ */
 
+static enum vd_model_role role_of(enum vd_role role)
+{
+    return role == VD_ROLE_ASSISTANT ? VD_MODEL_ASSISTANT
+           : role == VD_ROLE_TOOL    ? VD_MODEL_TOOL
+                                     : VD_MODEL_USER;
+}
+
 static enum vd_code set_messages(struct vd_ask_call *c, const struct vd_ask *ask,
                                  struct vd_err *err)
 {
-    size_t count = 0;
+    size_t count = 0, calls = 0;
 
+    for (size_t i = 0; i < ask->message_count; i++)
+        calls += ask->messages[i].call_count;
+    c->messages = vd_alloc_array(ask->message_count, sizeof(*c->messages));
+    c->calls = vd_alloc_array(calls + 1, sizeof(*c->calls));
+    if (c->messages == NULL || c->calls == NULL)
+        return vd_err_nomem(err, "model request");
+    calls = 0;
     for (size_t i = 0; i < ask->message_count; i++) {
         const struct vd_message *m = &ask->messages[i];
 
@@ -160,16 +194,36 @@ static enum vd_code set_messages(struct vd_ask_call *c, const struct vd_ask *ask
             c->request.system = m->text;
             continue;
         }
-        if (count == MAX_MESSAGES)
-            return vd_err_set(err, VD_E_LIMIT, false, "more than %d messages in one request",
-                              MAX_MESSAGES);
-        c->messages[count++] = (struct vd_model_message){
-            .role = m->role == VD_ROLE_ASSISTANT ? VD_MODEL_ASSISTANT : VD_MODEL_USER,
-            .text = m->text,
-        };
+        c->messages[count++] = (struct vd_model_message){.role = role_of(m->role),
+                                                         .text = m->text,
+                                                         .tool_calls = &c->calls[calls],
+                                                         .tool_call_count = m->call_count,
+                                                         .tool_call_id = m->call_id,
+                                                         .failed = m->failed};
+        for (size_t k = 0; k < m->call_count; k++)
+            c->calls[calls++] = (struct vd_model_tool_call){m->calls[k].id, m->calls[k].name,
+                                                            m->calls[k].arguments};
     }
     c->request.messages = c->messages;
     c->request.message_count = count;
+    return VD_OK;
+}
+
+static enum vd_code set_tools(struct vd_ask_call *c, const struct vd_ask *ask, struct vd_err *err)
+{
+    if (ask->tool_count == 0)
+        return VD_OK;
+    c->tools = vd_alloc_array(ask->tool_count, sizeof(*c->tools));
+    if (c->tools == NULL)
+        return vd_err_nomem(err, "model request");
+    for (size_t i = 0; i < ask->tool_count; i++)
+        c->tools[i] = (struct vd_model_tool){.name = ask->tools[i].name,
+                                             .description = ask->tools[i].description,
+                                             .schema = ask->tools[i].full,
+                                             .reduced = ask->tools[i].reduced};
+    c->request.tools = c->tools;
+    c->request.tool_count = ask->tool_count;
+    c->request.tools_closed = ask->tools_closed;
     return VD_OK;
 }
 
@@ -186,7 +240,7 @@ static enum vd_code set_schema(struct vd_ask_call *c, struct vd_reason *reason,
 {
     struct vd_span *const forms[3] = {&c->schema.full, &c->schema.strict, &c->schema.reduced};
 
-    c->schema.name = VD_LIT("proposal");
+    c->schema.name = VD_LIT(VD_TOOL_PROPOSAL);
     for (size_t i = 0; i < count; i++) {
         enum vd_schema_form form = form_of(vd_router_model(c->router, models[i]));
         enum vd_code rc = vd_reason_schema(reason, form, forms[form], err);
@@ -242,9 +296,11 @@ static enum vd_code make_call(const struct vd_ask_request *request, const size_t
             : VD_OUTPUT_TOKENS_DEFAULT;
     rc = set_messages(c, ask, err);
     if (rc == VD_OK)
+        rc = set_tools(c, ask, err);
+    if (rc == VD_OK)
         rc = set_schema(c, request->reason, models, model_count, err);
     if (rc != VD_OK) {
-        (void)vd_free(c);
+        (void)free_ask(c);
         return rc;
     }
     *ret_call = c;
@@ -274,7 +330,7 @@ enum vd_code vd_ask_start(const struct vd_ask_request *request, vd_ask_fn *done,
     routed.request = &c->request;
     rc = vd_router_submit(request->router, &routed, on_done, c, &c->call, err);
     if (rc != VD_OK) {
-        (void)vd_free(c);
+        (void)free_ask(c);
         return rc;
     }
     *ret_call = c;
@@ -318,7 +374,7 @@ bool vd_ask_recall(const struct vd_ask_request *request, const cJSON *entry, str
         if (rc == VD_OK) {
             ret->answer.provider = vd_router_model(request->router, models[i])->provider;
             rc = same_request(c, models[i], ret, &same, err);
-            (void)vd_free(c);
+            (void)free_ask(c);
         }
         if (rc != VD_OK)
             return false;

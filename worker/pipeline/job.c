@@ -75,6 +75,9 @@ void vd_job_cancel(struct vd_job *job)
     if (job->ask != NULL)
         vd_ask_orphan(job->ask);
     job->ask = NULL;
+    if (job->tools != NULL)
+        vd_tools_cancel(job->tools);
+    job->tools = NULL;
 }
 
 /* A callback came. False: the owner has gone, and maybe the job with it now. */

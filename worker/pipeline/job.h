@@ -32,13 +32,15 @@ struct vd_job;
 struct vd_journal;
 struct vd_redis;
 struct vd_router;
+struct vd_tool_hosts;
 
 struct vd_job_services {
     struct vd_loop *loop;
     struct vd_redis
         *redis; /* NULL: no Redis is configured; policies with contexts are refused at load */
-    struct vd_journal *journal; /* NULL: none is kept */
-    struct vd_router *router;   /* NULL: no model is configured: fallbacks decide */
+    struct vd_journal *journal;       /* NULL: none is kept */
+    struct vd_router *router;         /* NULL: no model is configured: fallbacks decide */
+    struct vd_tool_hosts *tool_hosts; /* NULL: no HTTP tool may be called */
     struct vd_metrics *metrics;
     const cJSON *context; /* `verdict decide`: values by context name instead of Redis; else NULL */
     const char *cluster_id;                        /* NULL: none */

@@ -5,6 +5,7 @@
  * job_context.c  one round trip to Redis before reasoning
  * job_journal.c  what an earlier run of the same job saw and was answered
  * job_reason.c   the reasoning, driven: models, deadline
+ * job_tools.c    what the model looks up
  * job_wait.c     no model can be asked, and the policy waits
  * job_settle.c   the end of every path: decision, dead letter, skip
  */
@@ -15,6 +16,7 @@
 #include "pipeline/ask.h"
 #include "pipeline/job.h"
 #include "pipeline/lookup.h"
+#include "pipeline/tools.h"
 #include "reason/reason.h"
 
 enum vd_job_state {
@@ -61,6 +63,7 @@ struct vd_job {
     bool journal_begun; /* step 0 stands there, ours or the one that was taken over */
     struct vd_reason *reason;
     struct vd_ask_call *ask;
+    struct vd_tools_batch *tools;
     int64_t calls; /* requests sent, retries included */
     struct vd_timer *timer;
 
@@ -103,7 +106,7 @@ void vd_job_journal_begin(struct vd_job *job);
 void vd_job_begin_reasoning(struct vd_job *job, bool context_missing);
 
 struct vd_ask_request vd_job_ask_request(struct vd_job *job);
-/* Ask, or settle. */
+/* Ask, call tools, or settle: whatever the reasoning waits for. */
 void vd_job_ask(struct vd_job *job);
 
 /* job_wait.c. True: it waits now, and vd_job_ask() follows; or memory was out, and it has settled. */
@@ -112,6 +115,9 @@ bool vd_job_wait_after(struct vd_job *job, const struct vd_ask_result *result);
 bool vd_job_wait_at_deadline(struct vd_job *job);
 /* A model has answered, or the job has ended. */
 void vd_job_wait_over(struct vd_job *job);
+
+/* job_tools.c: the reasoning is in TOOLS; vd_job_ask() follows when all calls have ended. */
+void vd_job_call_tools(struct vd_job *job);
 
 /* job_settle.c. started: the pipeline waits for settled(). */
 void vd_job_settle(struct vd_job *job, struct vd_output *take_outputs, bool started);

@@ -151,6 +151,10 @@ void vd_job_ask(struct vd_job *job)
         stop_reasoning(job, job->s->router == NULL ? VD_STOP_NO_MODEL : VD_STOP_KILL_SWITCH);
         return;
     }
+    if (vd_reason_state(job->reason) == VD_REASON_TOOLS) {
+        vd_job_call_tools(job);
+        return;
+    }
     if (read_entry(job) || (job->journal != NULL && recall_answer(job, &request)))
         return;
     if (request.calls_left <= 0) {
@@ -183,6 +187,10 @@ static void on_deadline(void *arg)
     if (job->lookup != NULL)
         vd_lookup_cancel(job->lookup);
     job->lookup = NULL;
+    if (job->tools != NULL) {
+        vd_tools_cancel(job->tools);
+        job->tools = NULL;
+    }
     stop_reasoning(job, VD_STOP_DEADLINE);
 }
 

@@ -193,6 +193,22 @@ static bool put_bytes(cJSON *o, struct vd_span bytes)
     return ok;
 }
 
+/* Tools that were called; nothing where there were none. */
+static bool put_calls(cJSON *o, const struct vd_answer *answer)
+{
+    cJSON *array = answer->call_count > 0 ? cJSON_CreateArray() : NULL;
+
+    for (size_t i = 0; i < answer->call_count && array != NULL; i++) {
+        cJSON *call = cJSON_CreateObject();
+        bool ok = vd_json_put(call, "name", vd_json_new_string(answer->calls[i].name)) &&
+                  vd_json_put(call, "arguments", vd_json_new_string(answer->calls[i].arguments));
+
+        if (!vd_json_append(array, ok ? call : vd_json_free(call)))
+            array = vd_json_free(array);
+    }
+    return answer->call_count == 0 || vd_json_put(o, "tool_calls", array);
+}
+
 void vd_journal_put_answer(struct vd_journal *j, const char *decision_id, unsigned step,
                            const struct vd_journal_answer *a)
 {
@@ -211,7 +227,7 @@ void vd_journal_put_answer(struct vd_journal *j, const char *decision_id, unsign
          put_int(o, "output_tokens", answer->output_tokens) &&
          put_int(o, "cost_microusd", answer->cost_microusd) &&
          put_int(o, "model_ms", answer->model_ms) && put_int(o, "calls", a->calls) &&
-         put_bytes(o, answer->text) && vd_json_write(&text, o) == VD_OK;
+         put_bytes(o, answer->text) && put_calls(o, answer) && vd_json_write(&text, o) == VD_OK;
     if (ok)
         write_step(j, decision_id, name, vd_buf_span(&text), false);
     else
@@ -259,6 +275,26 @@ static bool get_bytes(const cJSON *o, struct vd_arena *arena, struct vd_span *re
     return bytes != NULL && encoded.len > 0 && vd_base64_decode_to(bytes, encoded, &ret->len);
 }
 
+static bool get_calls(const cJSON *o, struct vd_arena *arena, struct vd_answer *answer)
+{
+    const cJSON *list = vd_json_get(o, "tool_calls"), *one;
+    struct vd_tool_call *calls = vd_arena_array(arena, VD_TOOL_MAX_TURN, sizeof(*calls));
+    bool ok = calls != NULL;
+
+    cJSON_ArrayForEach(one, list)
+    {
+        struct vd_tool_call *c = &calls[answer->call_count];
+
+        if (!ok || answer->call_count == VD_TOOL_MAX_TURN)
+            return false;
+        ok = vd_arena_dup(arena, vd_json_get_string(one, "name"), &c->name) == VD_OK &&
+             vd_arena_dup(arena, vd_json_get_string(one, "arguments"), &c->arguments) == VD_OK;
+        answer->call_count++;
+    }
+    answer->calls = calls;
+    return ok;
+}
+
 bool vd_journal_get_answer(struct vd_journal *j, const cJSON *entry, unsigned step,
                            struct vd_arena *arena, struct vd_journal_answer *ret)
 {
@@ -280,7 +316,8 @@ bool vd_journal_get_answer(struct vd_journal *j, const cJSON *entry, unsigned st
          get_int(o, "cost_microusd", INT64_MAX / 4, &a.answer.cost_microusd) &&
          get_int(o, "model_ms", INT64_MAX / 4, &a.answer.model_ms) &&
          get_int(o, "calls", VD_REASON_MAX_CALLS * 64, &a.calls) &&
-         get_bytes(o, arena, &a.answer.text);
+         get_bytes(o, arena, &a.answer.text) &&
+         (vd_json_get(o, "tool_calls") == NULL || get_calls(o, arena, &a.answer));
     model = vd_json_get_string(o, "model");
     if (ok) {
         a.answer.kind = (enum vd_answer_kind)kind;

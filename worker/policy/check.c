@@ -81,7 +81,8 @@ static void check_paths(struct vd_loader *ld, const struct vd_conf_node *root)
     }
     item = item == NULL ? NULL : item->first;
     for (size_t i = 0; i < p->redact_count && item != NULL; i++, item = item->next)
-        check_path(ld, &p->redacts[i].path, item);
+        if (!vd_ld_tool_path(ld, &p->redacts[i].path, item))
+            check_path(ld, &p->redacts[i].path, item);
 }
 
 static void check_models(struct vd_loader *ld, const struct vd_conf_node *root)

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "policy/tools.h"
 
 struct vd_facts {
     const struct vd_policy *policy;
@@ -125,6 +126,18 @@ enum vd_code vd_facts_test(struct vd_facts *facts, const struct vd_cel_program *
         *ret = value.u.b;
     vd_arena_rewind(facts->arena, mark);
     return rc;
+}
+
+enum vd_code vd_facts_render(struct vd_facts *facts, const struct vd_template *template,
+                             struct vd_span *ret, struct vd_err *err)
+{
+    return vd_template_render(template, &facts->eval, ret, err);
+}
+
+enum vd_code vd_facts_render_argv(struct vd_facts *facts, const struct vd_template_argv *argv,
+                                  struct vd_span *args, struct vd_err *err)
+{
+    return vd_template_argv_render(argv, &facts->eval, args, err);
 }
 
 enum vd_code vd_facts_when(struct vd_facts *facts, bool *ret_match, struct vd_err *err)
@@ -271,6 +284,13 @@ bool vd_facts_trusted(const struct vd_facts *facts, struct vd_span pointer)
     struct vd_span rest = vd_span_sub(pointer, 1, pointer.len);
     unsigned slot = vd_facts_slot(facts, vd_span_sub(rest, 0, vd_span_find(rest, '/')));
 
+    if (vd_span_starts(rest, VD_LIT("tools/"))) {
+        struct vd_span below = vd_span_sub(rest, 6, rest.len);
+        const struct vd_tool *tool =
+            vd_policy_tool(p, vd_span_sub(below, 0, vd_span_find(below, '/')));
+
+        return tool != NULL && tool->trusted;
+    }
     for (size_t i = 0; i < p->trusted_count; i++)
         if (vd_path_covers(&p->trusted[i], pointer))
             return true;

@@ -63,11 +63,16 @@ enum vd_code vd_facts_eval(struct vd_facts *facts, const struct vd_cel_program *
 /* The same where a boolean is needed. Anything else is VD_E_INPUT. */
 enum vd_code vd_facts_test(struct vd_facts *facts, const struct vd_cel_program *program, bool *ret,
                            struct vd_err *err) VD_MUST_CHECK;
+/* Text of a template, with every slot; args has one span for each of argv's. In the arena. */
+enum vd_code vd_facts_render(struct vd_facts *facts, const struct vd_template *template,
+                             struct vd_span *ret, struct vd_err *err) VD_MUST_CHECK;
+enum vd_code vd_facts_render_argv(struct vd_facts *facts, const struct vd_template_argv *argv,
+                                  struct vd_span *args, struct vd_err *err) VD_MUST_CHECK;
 /* The tree of a slot as JSON: event, contexts, lets. NULL when it is an error or unbound. Borrowed from facts. */
 const cJSON *vd_facts_tree(struct vd_facts *facts, unsigned slot);
 /* Slot of a name, or UINT_MAX. */
 unsigned vd_facts_slot(const struct vd_facts *facts, struct vd_span name);
-/* Is the fact at pointer trusted (input.trusted, a trusted context, a let of trusted facts)? */
+/* Is the fact at pointer trusted (input.trusted, a trusted context or tool, a let of trusted facts)? */
 bool vd_facts_trusted(const struct vd_facts *facts, struct vd_span pointer);
 /* What verified(evidence) asks, installed by the judge. */
 void vd_facts_set_verified(struct vd_facts *facts, vd_cel_verified_fn *fn, void *arg);

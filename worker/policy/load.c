@@ -93,7 +93,6 @@ static const struct vd_conf_row reasoning_rows[] = {
 
 struct budget {
     struct vd_budget b;
-    int64_t max_tool_calls;
     const struct vd_conf_node *per_key;
     int on_unavailable;
 };
@@ -107,8 +106,8 @@ static const struct vd_conf_row budget_rows[] = {
      NULL, 0, "calls for one event", NULL},
     {"max_repairs", VD_CONF_T_INT, ROW(budget, b.max_repairs), "1", 0, VD_REASON_MAX_CALLS, NULL, 0,
      "second chances", NULL},
-    {"max_tool_calls", VD_CONF_T_INT, ROW(budget, max_tool_calls), "0", 0, 1000, NULL, 0,
-     "tool calls", NULL},
+    {"max_tool_calls", VD_CONF_T_INT, ROW(budget, b.max_tool_calls), "0", 0, VD_TOOL_MAX_CALLS,
+     NULL, 0, "tool calls for one event", NULL},
     {"max_input_tokens", VD_CONF_T_INT, ROW(budget, b.max_input_tokens), "0", 0, 100000000, NULL, 0,
      "for one event", NULL},
     {"max_output_tokens", VD_CONF_T_INT, ROW(budget, b.max_output_tokens), "0", 0, 100000000, NULL,
@@ -221,8 +220,6 @@ static void load_budget(struct vd_loader *ld, const struct vd_conf_node *node)
     vd_ld_read(ld, node, budget_rows, &b);
     ld->policy->budget = b.b;
     vd_ld_refuse(ld, b.per_key, "the policy without budget.per_key");
-    if (b.max_tool_calls > 0)
-        vd_ld_refuse(ld, vd_conf_get(node, "max_tool_calls"), "max_tool_calls = 0");
     ld->policy->budget.wait = b.on_unavailable == 1;
 }
 
@@ -309,7 +306,6 @@ static void load_redacts(struct vd_loader *ld, const struct vd_conf_node *node)
 static void refuse_sections(struct vd_loader *ld, const struct sections *s)
 {
     vd_ld_refuse(ld, s->limits, "the policy without limits");
-    vd_ld_refuse(ld, s->tools, "the policy without tools");
 }
 
 static void fix_texts(struct vd_loader *ld, const struct vd_conf_node *root)
@@ -339,6 +335,7 @@ static void load_sections(struct vd_loader *ld)
         return;
     load_reasoning(ld, s.reasoning);
     load_budget(ld, s.budget);
+    vd_ld_tools(ld, s.tools, s.budget);
     vd_ld_actions(ld, s.actions);
     vd_ld_shortcuts(ld, s.shortcut);
     vd_ld_fallback(ld, s.fallback);

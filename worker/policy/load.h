@@ -1,8 +1,8 @@
 /* policy/load.h - what the files that load a policy share; nobody else includes it.
  *
  * Why:      one file a part of the policy language: load.c (sections, whole files), load_names.c (input, context, let), load_actions.c
- *           (actions, rules, choices), load_params.c, load_state.c (state, memory), canary.c, load_files.c (schemas, prompt, hash),
- *           check.c (what only the whole policy shows), load_help.c (what they share).
+ *           (actions, rules, choices), load_params.c, load_tools.c, load_state.c (state, memory), canary.c, load_files.c (schemas,
+ *           prompt, hash), check.c (what only the whole policy shows), load_help.c (what they share).
  * Thread:   one owner.
  * Errors:   a person's mistake is a diagnostic and loading goes on, so that all are found; ld->rc is set for memory only.
  */
@@ -113,6 +113,13 @@ void vd_ld_canary(struct vd_loader *ld, const struct vd_conf_node *node,
 /* load_params.c */
 void vd_ld_params(struct vd_loader *ld, const struct vd_conf_node *node, const char *prefix,
                   unsigned depth, const struct vd_param **ret, size_t *ret_count);
+
+/* load_tools.c: after the budget. */
+void vd_ld_tools(struct vd_loader *ld, const struct vd_conf_node *node,
+                 const struct vd_conf_node *budget);
+/* Does the path start with tools? If so it is checked. */
+bool vd_ld_tool_path(struct vd_loader *ld, const struct vd_path *path,
+                     const struct vd_conf_node *node);
 
 /* check.c: with everything loaded and no error so far. */
 void vd_ld_check(struct vd_loader *ld, const struct vd_conf_node *root);

@@ -191,6 +191,7 @@ static void number_slots(struct vd_loader *ld, const struct vd_conf_node *contex
         names[n++] = "memory";
     }
     p->slot_count = n;
+    p->slot_args = n;
     for (size_t i = 0; i < 4; i++)
         names[n++] = last[i];
     p->rule_slot_count = n;

@@ -29,6 +29,9 @@
 #include "policy/template.h"
 #include "schema/schema.h"
 
+struct vd_tool;
+struct vd_tool_allowed;
+
 enum vd_mode {
     VD_MODE_OFF,
     VD_MODE_SHADOW,
@@ -219,6 +222,7 @@ struct vd_budget {
     int64_t deadline_ms; /* from the fetch */
     int64_t max_model_calls;
     int64_t max_repairs;
+    int64_t max_tool_calls;    /* calls of tools that are carried out; 0: none are offered */
     int64_t max_input_tokens;  /* all calls of one event together; 0: unbounded */
     int64_t max_output_tokens; /* the same */
     int64_t max_cost_microusd; /* the same */
@@ -266,6 +270,7 @@ struct vd_policy {
     unsigned slot_count;      /* event, now, contexts, lets, state, memory */
     unsigned rule_slot_count; /* and params, action, evidence, decision */
     unsigned slot_params, slot_action, slot_evidence, slot_decision;
+    unsigned slot_args; /* in tools' templates only: the slot of params, which nothing sees then */
     const char *const *slot_names; /* rule_slot_count */
     const struct vd_policy_context *contexts;
     size_t context_count;
@@ -273,6 +278,9 @@ struct vd_policy {
     size_t let_count;
     const struct vd_policy_state *state; /* NULL: none */
     const struct vd_policy_notes *notes; /* `memory`; NULL: none */
+
+    const struct vd_tool *tools; /* what a model may look up; policy/tools.h */
+    size_t tool_count;
 
     /* deciding */
     const struct vd_shortcut *shortcuts;
@@ -317,6 +325,8 @@ struct vd_policy_options {
     const char *schemas_dir; /* NULL: the nearest `schemas` folder beside the file or above it */
     const struct vd_policy_model *models; /* NULL: model names are not checked */
     size_t model_count;
+    const struct vd_tool_allowed *tool_hosts; /* NULL: hosts of tools are not checked */
+    size_t tool_host_count;
 };
 
 /* Parse, check and compile one file. Problems: VD_E_CONFIG, all of them in diags. options may be NULL. */

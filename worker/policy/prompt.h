@@ -18,12 +18,26 @@
 #include "policy/facts.h"
 #include "policy/judge.h"
 
-enum vd_role { VD_ROLE_SYSTEM, VD_ROLE_USER, VD_ROLE_ASSISTANT };
+enum vd_role {
+    VD_ROLE_SYSTEM,
+    VD_ROLE_USER,
+    VD_ROLE_ASSISTANT,
+    VD_ROLE_TOOL, /* the result of one tool call */
+};
 const char *vd_role_name(enum vd_role role);
+
+struct vd_tool_call {
+    struct vd_span id, name;
+    struct vd_span arguments; /* JSON text */
+};
 
 struct vd_message {
     enum vd_role role;
-    struct vd_span text; /* UTF-8 */
+    struct vd_span text;              /* UTF-8 */
+    const struct vd_tool_call *calls; /* ASSISTANT: tools that it called */
+    size_t call_count;
+    struct vd_span call_id; /* TOOL: whose result it is, */
+    bool failed;            /* and text says why there is none */
 };
 
 /* What was left out: `path` kept `kept` of `of` bytes or items; kept 0: the entry is gone. */
@@ -65,6 +79,10 @@ enum vd_code vd_prompt_repair(struct vd_facts *facts, const struct vd_judgement 
 enum vd_code vd_prompt_unreadable(struct vd_facts *facts, const char *reason, struct vd_span *ret,
                                   struct vd_err *err) VD_MUST_CHECK;
 
+/* What a tool answered, as JSON between the markers. */
+enum vd_code vd_prompt_tool_result(struct vd_facts *facts, const char *marker, struct vd_span json,
+                                   bool cut, struct vd_span *ret, struct vd_err *err) VD_MUST_CHECK;
+
 enum vd_schema_form {
     VD_FORM_FULL, /* everything the policy says, 2020-12 */
     VD_FORM_OPENAI_STRICT, /* one object, no root anyOf, all required, additionalProperties false, allowed keywords only */
@@ -82,5 +100,9 @@ enum vd_code vd_prompt_schema_text(struct vd_facts *facts, enum vd_schema_form f
 
 /* Copy of text without control (but \n and \t), bidi, zero-width, Unicode tag, variation and private characters, and bad UTF-8. */
 enum vd_code vd_prompt_clean(struct vd_arena *arena, struct vd_span text, struct vd_span *ret);
+/* The same for each string of a tree, which is cut as what is shown is: long strings and arrays. *ret_tree is owned; *ret_cut is set where
+ * something was cut. */
+enum vd_code vd_prompt_clean_tree(struct vd_facts *facts, const cJSON *tree, cJSON **ret_tree,
+                                  bool *ret_cut, struct vd_err *err) VD_MUST_CHECK;
 
 #endif

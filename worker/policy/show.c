@@ -237,6 +237,25 @@ static cJSON *clean_copy(struct showing *s, const cJSON *node)
     }
 }
 
+enum vd_code vd_prompt_clean_tree(struct vd_facts *facts, const cJSON *tree, cJSON **ret_tree,
+                                  bool *ret_cut, struct vd_err *err)
+{
+    struct showing s = {.facts = facts, .nodes = VD_SHOW_MAX_NODES};
+    cJSON *clean;
+
+    vd_buf_init(&s.pointer, VD_EVENT_MAX_BYTES);
+    (void)vd_buf_add_c(&s.pointer, "");
+    clean = clean_copy(&s, tree);
+    if (s.nomem || s.pointer.failed != VD_OK)
+        clean = vd_json_free(clean);
+    vd_buf_free(&s.pointer);
+    if (clean == NULL)
+        return vd_err_nomem(err, "shown facts");
+    *ret_cut = *ret_cut || s.cut_count > 0 || s.nodes == 0;
+    *ret_tree = clean;
+    return VD_OK;
+}
+
 /* -- selecting --------------------------------------------------------------------------------------------------- */
 
 static bool select_into(struct showing *s, const cJSON *from, cJSON *to, const struct vd_path *path,

@@ -148,6 +148,11 @@ struct vd_span vd_template_source(const struct vd_template *template)
     return vd_span_of(template->source);
 }
 
+const char *vd_template_literals(const struct vd_template *template)
+{
+    return template->literals;
+}
+
 static bool is_plain(char c)
 {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||

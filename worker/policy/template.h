@@ -25,6 +25,7 @@ enum vd_code vd_template_compile(const struct vd_cel_env *env, const char *name,
                                  struct vd_err *err) VD_MUST_CHECK;
 void *vd_template_free(struct vd_template *template);
 bool vd_template_uses(const struct vd_template *template, unsigned slot);
+const char *vd_template_literals(const struct vd_template *template); /* all text outside holes */
 struct vd_span vd_template_source(const struct vd_template *template);
 
 /* The text, in the context's arena. At most VD_KEY_MAX_BYTES (VD_E_INPUT above). */

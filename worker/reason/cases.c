@@ -18,7 +18,15 @@
 struct point {
     const void *
         what; /* a rule's name, an action, a shortcut's or escalation's name, or the policy for its fallback */
-    enum { RULE_PASSES, RULE_FAILS, ACTION_CHOSEN, SHORTCUT_TAKEN, ESCALATED, FALLBACK_TAKEN } kind;
+    enum {
+        RULE_PASSES,
+        RULE_FAILS,
+        ACTION_CHOSEN,
+        SHORTCUT_TAKEN,
+        ESCALATED,
+        FALLBACK_TAKEN,
+        TOOL_CALLED
+    } kind;
     const char *name, *of;
     bool seen;
 };
@@ -55,7 +63,7 @@ static void add_point(struct run *run, struct point point)
 static enum vd_code make_points(struct run *run, struct vd_err *err)
 {
     const struct vd_policy *p = run->policy;
-    size_t n = 1 + p->action_count + p->shortcut_count + p->escalate_count;
+    size_t n = 1 + p->action_count + p->shortcut_count + p->escalate_count + p->tool_count;
 
     for (size_t a = 0; a < p->action_count; a++)
         n += 2 * p->actions[a].rule_count;
@@ -84,6 +92,11 @@ static enum vd_code make_points(struct run *run, struct vd_err *err)
         add_point(run, (struct point){.what = p->escalates[i].name,
                                       .kind = ESCALATED,
                                       .name = p->escalates[i].name});
+    for (size_t i = 0; i < p->tool_count; i++)
+        add_point(run, (struct point){.what = &p->tools[i],
+                                      .kind = TOOL_CALLED,
+                                      .name = p->tools[i].name,
+                                      .of = "tools"});
     add_point(run, (struct point){.what = p, .kind = FALLBACK_TAKEN, .name = "fallback"});
     return VD_OK;
 }
@@ -108,8 +121,14 @@ static void see_outcome(struct run *run, const struct vd_reason *reason)
 {
     const struct vd_outcome *o = vd_reason_outcome(reason);
 
-    for (size_t i = 0; i < reason->step_count; i++)
-        see_rules(run, reason->steps[i].rules, reason->steps[i].rule_count);
+    for (size_t i = 0; i < reason->step_count; i++) {
+        const struct step *s = &reason->steps[i];
+
+        see_rules(run, s->rules, s->rule_count);
+        for (size_t k = 0; k < s->call_count; k++)
+            if (s->calls[k].answered && s->calls[k].failed == NULL)
+                see(run, s->calls[k].tool, TOOL_CALLED);
+    }
     see_rules(run, o->rules, o->rule_count);
     if (o->status != VD_ESCALATED)
         see(run, o->action, ACTION_CHOSEN);
@@ -127,6 +146,7 @@ static void report_points(struct run *run, struct vd_cases_report *ret)
         [RULE_PASSES] = "never passed",       [RULE_FAILS] = "never failed",
         [ACTION_CHOSEN] = "was never chosen", [SHORTCUT_TAKEN] = "was never taken",
         [ESCALATED] = "never escalated",      [FALLBACK_TAKEN] = "was never taken",
+        [TOOL_CALLED] = "never answered",
     };
 
     for (size_t i = 0; i < run->point_count; i++) {
@@ -259,6 +279,12 @@ static void explain(struct run *run, const struct vd_reason *reason)
 
         if (s->unreadable != NULL)
             (void)vd_buf_addf(run->out, "    answer %zu: %s\n", i + 1, s->unreadable);
+        for (size_t k = 0; k < s->call_count; k++)
+            if (s->calls[k].refused != NULL || s->calls[k].failed != NULL)
+                (void)vd_buf_addf(run->out, "    answer %zu: tool %.*s: %s\n", i + 1,
+                                  (int)s->calls[k].said.name.len, s->calls[k].said.name.ptr,
+                                  s->calls[k].refused != NULL ? s->calls[k].refused
+                                                              : s->calls[k].failed);
         for (size_t k = 0; k < s->rule_count; k++)
             if (s->rules[k].verdict == VD_FAIL || s->rules[k].verdict == VD_ERROR_VERDICT)
                 (void)vd_buf_addf(run->out, "    answer %zu: %s %s: %s%s%s\n", i + 1,
@@ -268,10 +294,20 @@ static void explain(struct run *run, const struct vd_reason *reason)
     }
 }
 
+static void expect_count(struct run *run, const cJSON *expect, const char *what, int64_t got)
+{
+    int64_t wanted;
+
+    if (!vd_json_int(vd_json_get(expect, what), &wanted) || wanted == got)
+        return;
+    fail(run);
+    (void)vd_buf_addf(run->out, "    %s: expected %lld, got %lld\n", what, (long long)wanted,
+                      (long long)got);
+}
+
 static void expect_outcome(struct run *run, const cJSON *expect, const struct vd_decide *d)
 {
     const struct vd_outcome *o = vd_reason_outcome(d->reason);
-    int64_t calls;
 
     expect_word(run, expect, "status", vd_status_name(o->status));
     expect_word(run, expect, "action", o->action != NULL ? o->action->name : NULL);
@@ -285,11 +321,8 @@ static void expect_outcome(struct run *run, const cJSON *expect, const struct vd
     if (vd_json_get(expect, "key") != NULL &&
         !vd_span_eq(d->key, vd_json_get_string(expect, "key")))
         differ(run, "key", vd_json_get_string(expect, "key"), d->key);
-    if (vd_json_int(vd_json_get(expect, "model_calls"), &calls) && calls != o->usage.model_calls) {
-        fail(run);
-        (void)vd_buf_addf(run->out, "    model_calls: expected %lld, got %lld\n", (long long)calls,
-                          (long long)o->usage.model_calls);
-    }
+    expect_count(run, expect, "model_calls", o->usage.model_calls);
+    expect_count(run, expect, "tool_calls", o->usage.tool_calls);
     if (run->failed)
         explain(run, d->reason);
 }
@@ -322,12 +355,12 @@ static bool known_members(struct run *run, const cJSON *object, const char *cons
 
 static bool well_formed(struct run *run, const cJSON *one)
 {
-    static const char *const names[] = {"name", "event", "context", "state", "memory",
-                                        "now",  "model", "expect",  NULL};
-    static const char *const expects[] = {"status",     "action",          "params", "rules",
-                                          "decided_by", "degraded_reason", "source", "key",
-                                          "stage",      "model_calls",     "state",  "note",
-                                          NULL};
+    static const char *const names[] = {"name",  "event", "context", "state",  "memory",
+                                        "tools", "now",   "model",   "expect", NULL};
+    static const char *const expects[] = {
+        "status",          "action", "params", "rules", "decided_by",
+        "degraded_reason", "source", "key",    "stage", "model_calls",
+        "tool_calls",      "state",  "note",   NULL};
     const cJSON *expect = vd_json_get(one, "expect"), *model = vd_json_get(one, "model");
 
     if (vd_json_kind(one) != VD_JSON_OBJECT || vd_json_get(one, "event") == NULL ||
@@ -350,7 +383,8 @@ static enum vd_code run_case(struct run *run, const cJSON *one, struct vd_err *e
                                     .context = vd_json_get(one, "context"),
                                     .state = vd_json_get(one, "state"),
                                     .memory = vd_json_get(one, "memory"),
-                                    .answers = vd_json_get(one, "model")};
+                                    .answers = vd_json_get(one, "model"),
+                                    .tools = vd_json_get(one, "tools")};
     const cJSON *expect = vd_json_get(one, "expect");
     struct vd_span now = vd_json_get_string(one, "now");
     struct vd_decide d;

@@ -66,6 +66,68 @@ static enum vd_code give_text(struct vd_reason *reason, enum vd_answer_kind kind
     return vd_reason_answer(reason, &answer, err);
 }
 
+/* One call, or the calls of one answer. */
+static enum vd_code give_calls(struct vd_reason *reason, const cJSON *answer, struct vd_err *err)
+{
+    const cJSON *list = vd_json_get(answer, "tools");
+    const cJSON *one = list != NULL ? list->child : answer;
+    struct vd_tool_call calls[VD_TOOL_MAX_TURN];
+    struct vd_buf texts[VD_TOOL_MAX_TURN];
+    struct vd_answer a = {
+        .kind = VD_ANSWER_TOOL, .calls = calls, .model = "case", .provider = "scripted"};
+    enum vd_code rc = VD_OK;
+
+    for (; one != NULL && a.call_count < VD_TOOL_MAX_TURN && rc == VD_OK;
+         one = list != NULL ? one->next : NULL) {
+        const cJSON *args = vd_json_get(one, "args");
+        struct vd_buf *text = &texts[a.call_count];
+
+        vd_buf_init(text, VD_ANSWER_MAX_BYTES * 2);
+        if (vd_json_kind(args) == VD_JSON_STRING)
+            (void)vd_buf_add(text, vd_json_string(args));
+        else if (args != NULL)
+            (void)vd_json_write(text, args);
+        calls[a.call_count++] = (struct vd_tool_call){.name = vd_json_get_string(one, "tool"),
+                                                      .arguments = vd_buf_span(text)};
+        if (text->failed != VD_OK)
+            rc = vd_err_nomem(err, "answer");
+    }
+    a.input_tokens = vd_reason_ask(reason)->input_tokens_estimate;
+    a.output_tokens = 1;
+    if (rc == VD_OK)
+        rc = vd_reason_answer(reason, &a, err);
+    for (size_t i = 0; i < a.call_count; i++)
+        vd_buf_free(&texts[i]);
+    return rc;
+}
+
+/* What the case says that the tools answer, one after the other for each. */
+static enum vd_code give_results(struct vd_reason *reason, const cJSON *tools, size_t *used,
+                                 const struct vd_policy *policy, struct vd_err *err)
+{
+    struct vd_tool_result results[VD_TOOL_MAX_TURN] = {{.failed = NULL}};
+    size_t count;
+    const struct vd_tool_request *requests = vd_reason_tool_requests(reason, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        const cJSON *list = vd_json_get(tools, requests[i].tool->name);
+        size_t n = used[requests[i].tool - policy->tools]++;
+        const cJSON *value =
+            vd_json_kind(list) == VD_JSON_ARRAY ? cJSON_GetArrayItem(list, (int)n) : NULL;
+        const cJSON *error = vd_json_get(value, "error");
+
+        if (value == NULL)
+            return vd_err_set(err, VD_E_CONFIG, false,
+                              "\"tools\" has no answer for call %zu of %.60s", n + 1,
+                              requests[i].tool->name);
+        if (vd_json_kind(error) == VD_JSON_STRING && error->next == NULL && error->prev == error)
+            results[i].failed = error->valuestring;
+        else
+            results[i].value = value;
+    }
+    return vd_reason_tool_results(reason, results, err);
+}
+
 static enum vd_code give_answer(struct vd_reason *reason, const cJSON *answer, struct vd_err *err)
 {
     struct vd_span word = vd_json_get_string(answer, "error");
@@ -84,6 +146,9 @@ static enum vd_code give_answer(struct vd_reason *reason, const cJSON *answer, s
         return vd_err_set(err, VD_E_CONFIG, false, "no such error of a model: \"%.*s\"",
                           (int)(word.len > 40 ? 40 : word.len), word.ptr);
     }
+    if (vd_json_get_string(answer, "tool").len > 0 ||
+        (vd_json_get(answer, "tools") != NULL && vd_json_get(answer, "action") == NULL))
+        return give_calls(reason, answer, err);
     vd_buf_init(&text, VD_ANSWER_MAX_BYTES * 2);
     rc = vd_json_write(&text, answer) == VD_OK
              ? give_text(reason, VD_ANSWER_TEXT, vd_buf_span(&text), err)
@@ -92,17 +157,22 @@ static enum vd_code give_answer(struct vd_reason *reason, const cJSON *answer, s
     return rc;
 }
 
-static enum vd_code reason_through(struct vd_reason *reason, const cJSON *answers,
+static enum vd_code reason_through(struct vd_reason *reason, const struct vd_decide_input *input,
                                    struct vd_err *err)
 {
-    const cJSON *next = answers == NULL ? NULL : answers->child;
+    const cJSON *next = input->answers == NULL ? NULL : input->answers->child;
+    size_t used[VD_POLICY_MAX_NAMES] = {0}; /* answers of each tool */
     enum vd_code rc = VD_OK;
     enum vd_stop stop;
 
     /* What is known before anything was asked: a stale event, a full queue, no context. */
     if (next != NULL && stop_of(vd_json_get_string(next, "error"), &stop))
         rc = vd_reason_stop(reason, stop, err);
-    while (rc == VD_OK && vd_reason_state(reason) == VD_REASON_ASK) {
+    while (rc == VD_OK && vd_reason_state(reason) != VD_REASON_DONE) {
+        if (vd_reason_state(reason) == VD_REASON_TOOLS) {
+            rc = give_results(reason, input->tools, used, input->policy, err);
+            continue;
+        }
         if (next == NULL)
             return vd_reason_stop(reason, VD_STOP_MODEL_UNAVAILABLE, err);
         rc = give_answer(reason, next, err);
@@ -203,7 +273,7 @@ enum vd_code vd_decide(const struct vd_decide_input *input, struct vd_decide *re
     start.facts = ret->facts;
     rc = vd_reason_new(&start, &ret->reason, err);
     if (rc == VD_OK)
-        rc = reason_through(ret->reason, input->answers, err);
+        rc = reason_through(ret->reason, input, err);
     if (rc == VD_OK)
         rc = vd_reason_changes(ret->reason, start.decision_id, &ret->changes, err);
     return dead_letter(ret, rc, "reason");

@@ -20,9 +20,12 @@ struct vd_decide_input {
     const cJSON *event;   /* the view, or a body: see vd_event_view() */
     const cJSON *context; /* object by context name, as Redis or typed; NULL: none */
     const cJSON *
-        answers; /* array: a string is the raw answer, an object is written as its text, {"error": "deadline"} stops */
+        answers; /* array: a string is the raw answer, an object is written as its text, {"error": "deadline"} stops,
+                    {"tool": NAME, "args": {...}} calls a tool, {"tools": [...]} several */
     const cJSON *state;  /* as policy/state.h takes it; NULL: nothing yet */
     const cJSON *memory; /* as policy/memory.h takes it; NULL: no notes */
+    const cJSON *
+        tools; /* object by tool name: the answers to its calls in order, {"error": TEXT} for none; NULL: none */
     int64_t now_ms;
 };
 

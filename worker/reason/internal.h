@@ -1,4 +1,4 @@
-/* reason/internal.h - inside of struct vd_reason, shared by reason.c and record.c. */
+/* reason/internal.h - inside of struct vd_reason, shared by reason.c, tools.c and record.c. */
 #ifndef VD_REASON_INTERNAL_H
 #define VD_REASON_INTERNAL_H
 
@@ -7,6 +7,20 @@
 #include "base/limits.h"
 #include "reason/proposal.h"
 #include "reason/reason.h"
+
+/* One tool call of an answer. */
+struct called {
+    struct vd_tool_call said;   /* as it goes back to the model */
+    const struct vd_tool *tool; /* NULL: not declared */
+    cJSON *args;                /* judged, owned; NULL: refused */
+    const char *refused;        /* why; NULL: it was requested */
+    size_t request;             /* index of its request */
+    bool answered;              /* the result came */
+    const char *failed;         /* why there is no answer */
+    struct vd_tool_shown shown; /* of an answer */
+    int64_t ms;
+    bool from_journal;
+};
 
 /* One question and its answer. */
 struct step {
@@ -18,6 +32,8 @@ struct step {
     const char *model, *provider;
     int64_t input_tokens, output_tokens, cost_microusd, model_ms;
     bool from_journal;
+    struct called *calls;
+    size_t call_count;
     const char *unreadable; /* why; NULL: it was read */
     bool was_judged;
     enum vd_judged judged;
@@ -37,6 +53,11 @@ struct vd_reason {
     size_t message_count, message_max;
     size_t message_bytes;
     struct vd_ask ask;
+    struct vd_offered_tool *tools; /* that can be called for this event */
+    size_t tool_count, tool_bytes;
+    int64_t *tool_calls; /* made so far, by index in the policy */
+    struct vd_tool_request requests[VD_TOOL_MAX_TURN];
+    size_t request_count;
     struct step *steps;
     size_t step_count, step_max;
     struct vd_span schemas[VD_SCHEMA_FORMS]; /* by form; in the arena or the policy */
@@ -49,8 +70,25 @@ struct vd_reason {
     cJSON *params, *evidence; /* the outcome's */
 };
 
-/* text without the values that the policy keeps from the audit; out is initialised here and freed by the caller. */
+/* text without the values that the policy keeps from `at`; out is initialised here and freed by the caller. */
+enum vd_code vd_reason_redact_at(const struct vd_reason *reason, unsigned at, struct vd_span text,
+                                 struct vd_buf *out, struct vd_err *err) VD_MUST_CHECK;
+/* The same for the audit. */
 enum vd_code vd_reason_redact_text(const struct vd_reason *reason, struct vd_span text,
                                    struct vd_buf *out, struct vd_err *err) VD_MUST_CHECK;
+
+/* reason.c, for tools.c */
+enum vd_code vd_reason_add_message(struct vd_reason *reason, struct vd_message message,
+                                   struct vd_err *err) VD_MUST_CHECK;
+enum vd_code vd_reason_ask_again(struct vd_reason *reason, struct vd_err *err) VD_MUST_CHECK;
+
+/* tools.c */
+enum vd_code vd_reason_offer_tools(struct vd_reason *reason, struct vd_err *err) VD_MUST_CHECK;
+/* The answer's calls: to TOOLS, or to ASK again. */
+enum vd_code vd_reason_call_tools(struct vd_reason *reason, const struct vd_answer *answer,
+                                  struct step *step, struct vd_err *err) VD_MUST_CHECK;
+/* What the model has seen, for its evidence: {"event": ..., "tools": {NAME: the last answer}}. Owned; it borrows. NULL: out of memory. */
+cJSON *vd_reason_all_shown(const struct vd_reason *reason);
+void vd_reason_free_calls(struct vd_reason *reason);
 
 #endif

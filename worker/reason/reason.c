@@ -156,14 +156,22 @@ static int64_t tokens_of(size_t bytes)
     return (int64_t)((bytes + VD_PROMPT_BYTES_PER_TOKEN - 1) / VD_PROMPT_BYTES_PER_TOKEN);
 }
 
-static enum vd_code add_message(struct vd_reason *r, enum vd_role role, struct vd_span text,
-                                struct vd_err *err)
+enum vd_code vd_reason_add_message(struct vd_reason *r, struct vd_message message,
+                                   struct vd_err *err)
 {
     if (r->message_count == r->message_max)
         return vd_err_set(err, VD_E_LIMIT, false, "more than %zu messages", r->message_max);
-    r->messages[r->message_count++] = (struct vd_message){role, text};
-    r->message_bytes += text.len;
+    r->messages[r->message_count++] = message;
+    r->message_bytes += message.text.len;
+    for (size_t i = 0; i < message.call_count; i++)
+        r->message_bytes += message.calls[i].name.len + message.calls[i].arguments.len;
     return VD_OK;
+}
+
+static enum vd_code add_message(struct vd_reason *r, enum vd_role role, struct vd_span text,
+                                struct vd_err *err)
+{
+    return vd_reason_add_message(r, (struct vd_message){.role = role, .text = text}, err);
 }
 
 /* Which budget forbids another call, as degraded_reason; NULL: none. */
@@ -174,7 +182,7 @@ static const char *spent(const struct vd_reason *r)
     if (r->usage.model_calls >= b->max_model_calls)
         return "budget_model_calls";
     if (b->max_input_tokens > 0 &&
-        r->usage.input_tokens + tokens_of(r->message_bytes) > b->max_input_tokens)
+        r->usage.input_tokens + tokens_of(r->message_bytes + r->tool_bytes) > b->max_input_tokens)
         return "budget_input_tokens";
     if (b->max_output_tokens > 0 && r->usage.output_tokens >= b->max_output_tokens)
         return "budget_output_tokens";
@@ -183,7 +191,7 @@ static const char *spent(const struct vd_reason *r)
     return NULL;
 }
 
-static enum vd_code ask_or_fall_back(struct vd_reason *r, struct vd_err *err)
+enum vd_code vd_reason_ask_again(struct vd_reason *r, struct vd_err *err)
 {
     const struct vd_budget *b = &vd_facts_policy(r->facts)->budget;
     const char *why = spent(r);
@@ -197,11 +205,14 @@ static enum vd_code ask_or_fall_back(struct vd_reason *r, struct vd_err *err)
     r->ask = (struct vd_ask){
         .messages = r->messages,
         .message_count = r->message_count,
+        .tools = r->tools,
+        .tool_count = r->tool_count,
+        .tools_closed = r->usage.tool_calls >= b->max_tool_calls || r->step_count == r->step_max,
         .step = (unsigned)r->step_count,
         .max_output_tokens =
             b->max_output_tokens > 0 ? b->max_output_tokens - r->usage.output_tokens : 0,
-        .input_bytes = r->message_bytes,
-        .input_tokens_estimate = tokens_of(r->message_bytes),
+        .input_bytes = r->message_bytes + r->tool_bytes,
+        .input_tokens_estimate = tokens_of(r->message_bytes + r->tool_bytes),
     };
     r->state = VD_REASON_ASK;
     return VD_OK;
@@ -224,11 +235,12 @@ static void make_marker(struct vd_reason *r, const struct vd_reason_start *start
     r->marker[sizeof(r->marker) - 1] = '\0';
 }
 
-/* Room for every step and message that the budget allows: two messages first, two for each repair. */
+/* Room for every step and message that the budget allows: two messages first, two for each repair, or one for each tool called. */
 static enum vd_code make_room(struct vd_reason *r, struct vd_err *err)
 {
     r->step_max = (size_t)vd_facts_policy(r->facts)->budget.max_model_calls;
-    r->message_max = 2 + 2 * r->step_max;
+    r->message_max =
+        2 + r->step_max * (vd_facts_policy(r->facts)->tool_count > 0 ? 1 + VD_TOOL_MAX_TURN : 2);
     r->steps = vd_arena_array(r->arena, r->step_max, sizeof(*r->steps));
     r->messages = vd_arena_array(r->arena, r->message_max, sizeof(*r->messages));
     return r->steps == NULL || r->messages == NULL ? vd_err_nomem(err, "reasoning") : VD_OK;
@@ -243,14 +255,16 @@ static enum vd_code first_ask(struct vd_reason *r, const struct vd_reason_start 
     size_t room = 0;
     enum vd_code rc = make_room(r, err);
 
+    if (rc == VD_OK)
+        rc = vd_reason_offer_tools(r, err);
     if (rc != VD_OK)
         return rc;
     if (b->max_input_tokens > 0) {
         size_t all = (size_t)b->max_input_tokens * VD_PROMPT_BYTES_PER_TOKEN;
+        size_t frame = system.len + r->tool_bytes + VD_PROMPT_FRAME_BYTES;
 
         /* 1 byte: so little that every entry of show is cut; the budget then says no by itself. */
-        room =
-            all > system.len + VD_PROMPT_FRAME_BYTES ? all - system.len - VD_PROMPT_FRAME_BYTES : 1;
+        room = all > frame ? all - frame : 1;
     }
     rc = vd_prompt_show(r->facts, vd_buf_span(&r->redact_key), room, &r->shown, err);
     if (rc != VD_OK)
@@ -262,7 +276,7 @@ static enum vd_code first_ask(struct vd_reason *r, const struct vd_reason_start 
         rc = add_message(r, VD_ROLE_SYSTEM, system, err);
     if (rc == VD_OK)
         rc = add_message(r, VD_ROLE_USER, user, err);
-    return rc == VD_OK ? ask_or_fall_back(r, err) : rc;
+    return rc == VD_OK ? vd_reason_ask_again(r, err) : rc;
 }
 
 /* -- beginning --------------------------------------------------------------------------------------------------- */
@@ -329,6 +343,7 @@ void *vd_reason_free(struct vd_reason *reason)
     if (reason == NULL)
         return NULL;
     drop_judgement(reason);
+    vd_reason_free_calls(reason);
     vd_shown_fini(&reason->shown);
     vd_json_free(reason->params);
     vd_json_free(reason->evidence);
@@ -402,7 +417,7 @@ static enum vd_code repair(struct vd_reason *r, const struct step *step, struct 
                      step->answer.len > 0 ? step->answer : VD_LIT("(no answer)"), err);
     if (rc == VD_OK)
         rc = add_message(r, VD_ROLE_USER, message, err);
-    return rc == VD_OK ? ask_or_fall_back(r, err) : rc;
+    return rc == VD_OK ? vd_reason_ask_again(r, err) : rc;
 }
 
 static enum vd_code unreadable(struct vd_reason *r, struct step *step, const char *reason,
@@ -474,6 +489,7 @@ static enum vd_code judge_answer(struct vd_reason *r, const struct vd_answer *an
     struct vd_read_proposal p;
     struct vd_proposal proposal;
     struct vd_err why;
+    cJSON *all = NULL; /* with what tools answered */
     enum vd_code rc = vd_proposal_read(vd_facts_policy(r->facts), answer->text, r->arena, &p, &why);
 
     if (rc == VD_E_INPUT)
@@ -484,6 +500,13 @@ static enum vd_code judge_answer(struct vd_reason *r, const struct vd_answer *an
         return rc;
     }
     drop_judgement(r);
+    if (r->tool_count > 0) {
+        all = vd_reason_all_shown(r);
+        if (all == NULL) {
+            vd_proposal_fini(&p);
+            return vd_err_nomem(err, "evidence");
+        }
+    }
     proposal = (struct vd_proposal){.action = p.action,
                                     .params = p.params,
                                     .from_model = true,
@@ -491,8 +514,9 @@ static enum vd_code judge_answer(struct vd_reason *r, const struct vd_answer *an
                                     .confidence = p.confidence,
                                     .rationale = p.rationale,
                                     .evidence = p.evidence,
-                                    .shown = r->shown.document};
+                                    .shown = all != NULL ? all : r->shown.document};
     rc = vd_judge(r->facts, &proposal, &r->judgement, err);
+    vd_json_free(all);
     if (rc == VD_OK) {
         r->judged = true;
         step->was_judged = true;
@@ -522,7 +546,10 @@ enum vd_code vd_reason_answer(struct vd_reason *reason, const struct vd_answer *
     case VD_ANSWER_TEXT:
         return judge_answer(reason, answer, step, err);
     case VD_ANSWER_TOOL:
-        return unreadable(reason, step, "it called a tool, and there are none", err);
+        if (vd_facts_policy(reason->facts)->tool_count == 0 || answer->call_count == 0)
+            return unreadable(reason, step, "it called a tool, and there are none", err);
+        drop_judgement(reason); /* args take the place of params */
+        return vd_reason_call_tools(reason, answer, step, err);
     case VD_ANSWER_CUT:
         return settle_fallback(reason, "answer_cut", err);
     case VD_ANSWER_REFUSED:

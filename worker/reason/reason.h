@@ -9,14 +9,19 @@
  *            |  early escalate rule, shortcut, or no budget: straight to DONE
  *            v
  *          ASK --vd_reason_answer()--> judged --> ASK again (repair, next try) or DONE
+ *         ^ |                     |
+ *         | |                     +--> tools were called --> TOOLS, or ASK again where each call is refused
+ *         | |                                                  |
+ *         +-|--------vd_reason_tool_results()------------------+
  *           |
- *           +--vd_reason_stop()------> fallback --> DONE
+ *           +--vd_reason_stop()------> fallback --> DONE       (from TOOLS too)
  *
  * Errors:   a vd_code only for memory and the job's own limits; whatever a model says leads to an outcome.
  * Invariants:
  *   I1 at most budget.max_model_calls ASK states, at most budget.max_repairs of them after a refused or unreadable answer.
  *   I2 the outcome's action and params passed vd_judge(), or the status is VD_ESCALATED.
  *   I3 the same facts, marker key and answers give the same messages and outcome.
+ *   I4 at most budget.max_tool_calls requests of tools, at most max_calls of each; each is aimed by arguments that the policy allows.
  */
 #ifndef VD_REASON_REASON_H
 #define VD_REASON_REASON_H
@@ -29,15 +34,16 @@
 #include "policy/facts.h"
 #include "policy/judge.h"
 #include "policy/prompt.h"
+#include "policy/tools.h"
 
 struct vd_reason;
 
-enum vd_reason_state { VD_REASON_ASK, VD_REASON_DONE };
+enum vd_reason_state { VD_REASON_ASK, VD_REASON_TOOLS, VD_REASON_DONE };
 
 /* What a call to a model did. */
 enum vd_answer_kind {
     VD_ANSWER_TEXT, /* a normal stop: text is the answer (a proposal tool's arguments count as text) */
-    VD_ANSWER_TOOL,    /* it called a tool that was not declared; text is the tool's name */
+    VD_ANSWER_TOOL,    /* it called tools; text is what it wrote beside, or a tool's name */
     VD_ANSWER_CUT,     /* stopped by length: not a decision */
     VD_ANSWER_REFUSED, /* refusal or content filter: not a decision */
     VD_ANSWER_EMPTY,   /* no choice, no content */
@@ -45,8 +51,10 @@ enum vd_answer_kind {
 
 struct vd_answer {
     enum vd_answer_kind kind;
-    struct vd_span text; /* borrowed during the call; any bytes */
-    const char *model;   /* borrowed during the call; NULL: unknown */
+    struct vd_span text;              /* borrowed during the call; any bytes */
+    const struct vd_tool_call *calls; /* TOOL; the same, as the model wrote them */
+    size_t call_count;
+    const char *model; /* borrowed during the call; NULL: unknown */
     const char *provider;
     int64_t input_tokens, output_tokens;
     int64_t cost_microusd;
@@ -108,11 +116,22 @@ struct vd_reason_start {
     struct vd_span redact_key;  /* the same */
 };
 
+/* A tool as a model is told of it. */
+struct vd_offered_tool {
+    struct vd_span name, description;
+    struct vd_span full,
+        reduced; /* JSON Schema of the arguments, VD_FORM_FULL and VD_FORM_ANTHROPIC_TOOL */
+};
+
 /* What to ask now. Borrowed until the next answer or stop. */
 struct vd_ask {
     const struct vd_message *messages;
     size_t message_count;
-    unsigned step;             /* 1, 2, ...: the journal's step */
+    const struct vd_offered_tool
+        *tools; /* the same at each step: they are at the front of the request */
+    size_t tool_count;
+    bool tools_closed; /* none may be called any more: no call of a tool or of a model is left */
+    unsigned step;     /* 1, 2, ...: the journal's step */
     int64_t max_output_tokens; /* what is left of the budget; 0: unbounded */
     size_t input_bytes;        /* measured before it is sent */
     int64_t input_tokens_estimate;
@@ -130,7 +149,32 @@ enum vd_code vd_reason_schema(struct vd_reason *reason, enum vd_schema_form form
                               struct vd_span *ret_schema, struct vd_err *err) VD_MUST_CHECK;
 enum vd_code vd_reason_answer(struct vd_reason *reason, const struct vd_answer *answer,
                               struct vd_err *err) VD_MUST_CHECK;
-/* In either state; in DONE it changes nothing. */
+
+/* One read that the model asked for, and the policy allows. */
+struct vd_tool_request {
+    /* "2.t0": the step, and the call's place in that answer; the same in each run of the job. */
+    char name[48];
+    const struct vd_tool *tool;
+    const cJSON *args;
+    struct vd_tool_target target;
+};
+
+struct vd_tool_result {
+    /* NULL, or why there is no answer: our own words, borrowed during the call. */
+    const char *failed;
+    const cJSON *value; /* borrowed during the call; NULL: nothing is there */
+    int64_t ms;
+    bool from_journal;
+};
+
+/* TOOLS only: at least one, in order. Borrowed until the results, a stop or free. */
+const struct vd_tool_request *vd_reason_tool_requests(const struct vd_reason *reason,
+                                                      size_t *ret_count);
+/* TOOLS only: one result for each request, in order. */
+enum vd_code vd_reason_tool_results(struct vd_reason *reason, const struct vd_tool_result *results,
+                                    struct vd_err *err) VD_MUST_CHECK;
+
+/* In any state; in DONE it changes nothing. */
 enum vd_code vd_reason_stop(struct vd_reason *reason, enum vd_stop stop,
                             struct vd_err *err) VD_MUST_CHECK;
 /* Straight to a person (input.on_stale = "review", ...): ESCALATED without action; why is kept as reason_text. */
@@ -142,7 +186,7 @@ enum vd_code vd_reason_review(struct vd_reason *reason, const char *degraded_rea
 const struct vd_outcome *vd_reason_outcome(const struct vd_reason *reason);
 
 /* Everything that happened, for the audit record: {"shown", "cuts", "redacted", "steps": [{"step", "messages", "answer", "kind",
- * "judged", "rules", "usage"}], "journal_hits", "cost_microusd": of this run}. Texts are redacted for the audit. Owned by the caller; it borrows what was
+ * "tools", "judged", "rules", "usage"}], "journal_hits", "cost_microusd": of this run}. Texts are redacted for the audit. Owned by the caller; it borrows what was
  * shown, so free it before the reasoning. */
 enum vd_code vd_reason_record(const struct vd_reason *reason, cJSON **ret_record,
                               struct vd_err *err) VD_MUST_CHECK;

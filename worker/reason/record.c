@@ -1,4 +1,5 @@
 /* reason/record.c - see reason.h: what happened, for the audit record. */
+#include <stdio.h>
 #include <string.h>
 
 #include "policy/redact.h"
@@ -57,21 +58,58 @@ static cJSON *all_bindings(const struct vd_reason *r)
     return document;
 }
 
-enum vd_code vd_reason_redact_text(const struct vd_reason *r, struct vd_span text,
-                                   struct vd_buf *out, struct vd_err *err)
+/* What the answers of tools hold, in out's place. */
+static enum vd_code redact_answers(const struct vd_reason *r, unsigned at, struct vd_buf *out,
+                                   struct vd_err *err)
+{
+    const struct vd_policy *p = vd_facts_policy(r->facts);
+    enum vd_code rc = VD_OK;
+
+    for (size_t s = 0; s < r->step_count; s++)
+        for (size_t i = 0; i < r->steps[s].call_count && rc == VD_OK; i++) {
+            const struct called *c = &r->steps[s].calls[i];
+            cJSON *document = cJSON_CreateObject(), *tools = cJSON_CreateObject();
+            struct vd_buf next;
+
+            if (c->shown.tree == NULL) {
+                vd_json_free(document);
+                vd_json_free(tools);
+                continue;
+            }
+            vd_buf_init(&next, out->len * 3 + 64);
+            if (tools == NULL || !vd_json_put_borrowed(tools, c->tool->name, c->shown.tree))
+                tools = vd_json_free(tools);
+            rc = !vd_json_put(document, "tools", tools)
+                     ? vd_err_nomem(err, "redaction")
+                     : vd_redact_text(p, at, document, vd_buf_span(out), &next, err);
+            vd_json_free(document);
+            vd_buf_free(out);
+            *out = next;
+        }
+    return rc;
+}
+
+enum vd_code vd_reason_redact_at(const struct vd_reason *r, unsigned at, struct vd_span text,
+                                 struct vd_buf *out, struct vd_err *err)
 {
     const struct vd_policy *p = vd_facts_policy(r->facts);
     cJSON *document;
     enum vd_code rc;
 
     vd_buf_init(out, text.len * 3 + 64);
-    if (!vd_redacts(p, VD_REDACT_AUDIT))
+    if (!vd_redacts(p, at))
         return vd_buf_add(out, text) == VD_OK ? VD_OK : vd_err_nomem(err, "redaction");
     document = all_bindings(r);
     rc = document == NULL ? vd_err_nomem(err, "redaction")
-                          : vd_redact_text(p, VD_REDACT_AUDIT, document, text, out, err);
+                          : vd_redact_text(p, at, document, text, out, err);
     vd_json_free(document);
-    return rc;
+    return rc == VD_OK ? redact_answers(r, at, out, err) : rc;
+}
+
+enum vd_code vd_reason_redact_text(const struct vd_reason *r, struct vd_span text,
+                                   struct vd_buf *out, struct vd_err *err)
+{
+    return vd_reason_redact_at(r, VD_REDACT_AUDIT, text, out, err);
 }
 
 /* -- parts ------------------------------------------------------------------------------------------------------- */
@@ -103,6 +141,79 @@ static cJSON *messages_json(const struct vd_reason *r, size_t from, size_t to)
     return array;
 }
 
+/* Arguments that were allowed, as they are; those that were refused, as text: they may be anything. */
+static bool put_arguments(const struct vd_reason *r, cJSON *object, const struct called *c)
+{
+    struct vd_buf text, out;
+    cJSON *args = NULL;
+    bool ok;
+
+    if (c->args == NULL)
+        return put_redacted(r, object, "args", c->said.arguments);
+    vd_buf_init(&text, VD_TOOL_ARGS_MAX_BYTES * 8);
+    ok = vd_json_write(&text, c->args) == VD_OK;
+    if (ok && vd_reason_redact_text(r, vd_buf_span(&text), &out, NULL) == VD_OK) {
+        ok = vd_json_parse(vd_buf_span(&out), &args, NULL) == VD_OK
+                 ? vd_json_put(object, "args", args)
+                 : put_text(object, "args", vd_buf_span(&out));
+        vd_buf_free(&out);
+    }
+    vd_buf_free(&text);
+    return ok;
+}
+
+/* The answer itself where it is short; always its length and hash, so that a copy of it can be recognised. */
+static bool put_result(const struct vd_reason *r, cJSON *object, const struct called *c)
+{
+    struct vd_buf text;
+    char hex[VD_SHA256_HEX_SIZE];
+    struct vd_sha256 digest;
+    bool ok;
+
+    if (c->refused != NULL || !c->answered || c->failed != NULL)
+        return vd_json_put(object, "result", cJSON_CreateNull()) &&
+               vd_json_put(object, "result_sha256", cJSON_CreateNull()) &&
+               put_int(object, "result_bytes", 0);
+    ok = vd_reason_redact_text(r, c->shown.audit, &text, NULL) == VD_OK;
+    digest = vd_sha256(vd_buf_span(&text));
+    vd_sha256_hex(&digest, hex);
+    ok = ok &&
+         (text.len <= VD_TOOL_RECORD_MAX_BYTES
+              ? put_text(object, "result", vd_buf_span(&text))
+              : vd_json_put(object, "result", cJSON_CreateNull())) &&
+         put_word(object, "result_sha256", hex) &&
+         put_int(object, "result_bytes", (int64_t)text.len);
+    vd_buf_free(&text);
+    return ok;
+}
+
+static cJSON *calls_json(const struct vd_reason *r, size_t step)
+{
+    cJSON *array = cJSON_CreateArray();
+
+    for (size_t i = 0; i < r->steps[step].call_count && array != NULL; i++) {
+        const struct called *c = &r->steps[step].calls[i];
+        const char *status = c->refused != NULL  ? "refused"
+                             : !c->answered      ? "stopped"
+                             : c->failed != NULL ? "failed"
+                                                 : "answered";
+        char name[48];
+        cJSON *o = cJSON_CreateObject();
+        bool ok;
+
+        (void)snprintf(name, sizeof(name), "%zu.t%zu", step + 1, i);
+        ok = put_word(o, "call", name) && put_text(o, "tool", c->said.name) &&
+             put_arguments(r, o, c) && put_word(o, "status", status) &&
+             put_word(o, "why", c->refused != NULL ? c->refused : c->failed) &&
+             put_result(r, o, c) && vd_json_put(o, "cut", cJSON_CreateBool(c->shown.cut)) &&
+             put_int(o, "ms", c->ms) &&
+             vd_json_put(o, "from_journal", cJSON_CreateBool(c->from_journal));
+        if (!vd_json_append(array, ok ? o : vd_json_free(o)))
+            return vd_json_free(array);
+    }
+    return array;
+}
+
 static cJSON *step_json(const struct vd_reason *r, size_t i)
 {
     const struct step *s = &r->steps[i];
@@ -116,7 +227,7 @@ static cJSON *step_json(const struct vd_reason *r, size_t i)
     ok = ok && (s->answered ? put_redacted(r, o, "answer", s->answer)
                             : vd_json_put(o, "answer", cJSON_CreateNull()));
     ok = ok && put_int(o, "answer_bytes", (int64_t)s->answer_bytes) &&
-         put_word(o, "unreadable", s->unreadable) &&
+         vd_json_put(o, "tools", calls_json(r, i)) && put_word(o, "unreadable", s->unreadable) &&
          put_word(o, "judged", s->was_judged ? vd_judged_name(s->judged) : NULL) &&
          vd_json_put(o, "rules", vd_rules_to_json(s->rules, s->rule_count)) &&
          put_word(o, "model", s->model) && put_word(o, "provider", s->provider) &&
