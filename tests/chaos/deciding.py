@@ -80,7 +80,7 @@ class Deciding(Pool):
                 policies=policies, group=inputs.group,
                 kafka={"transactional_id": f"{inputs.group}-w{i}", "session_timeout_ms": world.SESSION_MS,
                        "transaction_timeout_ms": world.TXN_MS, "assignor": assignor},
-                worker={"name": f"w{i}", "drain_timeout_ms": 5000}, **changes)
+                worker={"name": f"w{i}", "drain_timeout_ms": 5000, "max_fallback_ratio": 1}, **changes)
             self.slots.append(Worker(directory, conf, name=f"w{i}", env=env))
 
     def seed_redis(self):

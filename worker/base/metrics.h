@@ -45,6 +45,8 @@
     ROW(INFLIGHT_LIMIT, GAUGE, "verdict_inflight_limit", "", "Most records at work at once.")      \
     ROW(UNCOMMITTED, GAUGE, "verdict_uncommitted", "",                                             \
         "Settled records that wait for their commit.")                                             \
+    ROW(INTAKE_PAUSED, GAUGE, "verdict_intake_paused", "",                                         \
+        "1 while too many fallbacks hold intake back (worker.max_fallback_ratio).")                \
     ROW(PARTITIONS, GAUGE, "verdict_partitions", "state", "Assigned partitions, by state.")        \
     ROW(WAIT, COUNTER_MS, "verdict_wait_seconds_total", "reason",                                  \
         "Time that jobs waited, by cause.")                                                        \

@@ -140,6 +140,18 @@ static const struct vd_conf_row rows[] = {
      VD_JSON_MAX_BYTES, "bytes", 0, "Larger values are dead letters.", NULL},
     {"worker.drain_timeout_ms", VD_CONF_T_INT, FIELD(drain_timeout_ms), "25000", 0, 3600000, "ms",
      0, "After SIGTERM, how long calls may finish. Below Kubernetes' 30 s.", NULL},
+    {"worker.max_fallback_ratio", VD_CONF_T_NUMBER, FIELD(max_fallback_ratio), "0.5", 0, 1, NULL, 0,
+     "Above this share of fallbacks intake is paused, and a few events at a time try whether "
+     "things "
+     "are better. Stale, overflowing and shadow decisions do not count, nor those under the kill "
+     "switch. 1: never.",
+     NULL},
+    {"worker.fallback_window_s", VD_CONF_T_INT, FIELD(fallback_window_s), "300", 1, 86400, "s", 0,
+     "The share is that of the last so many seconds.", NULL},
+    {"worker.fallback_min_outcomes", VD_CONF_T_INT, FIELD(fallback_min_outcomes), "50", 1, 1000000,
+     NULL, 0, "With fewer decisions in that time there is no share.", NULL},
+    {"worker.fallback_probe_ms", VD_CONF_T_INT, FIELD(fallback_probe_ms), "10000", 100, 3600000,
+     "ms", 0, "How often events are let through while intake is paused.", NULL},
     {"worker.kill_switch_file", VD_CONF_T_STRING, FIELD(kill_switch_file), NULL, 0, 4096, NULL, 0,
      "While this file exists no model is asked: fallbacks decide.", NULL},
     {"worker.marker_key", VD_CONF_T_STRING, FIELD(marker_key), NULL, 0, 1024, NULL, VD_CONF_SECRET,

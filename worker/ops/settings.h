@@ -88,6 +88,8 @@ struct vd_settings {
     /* worker */
     const char *worker_name, *source, *kill_switch_file;
     const char *marker_key, *marker_key_file, *redact_key, *redact_key_file;
+    double max_fallback_ratio;
+    int64_t fallback_window_s, fallback_min_outcomes, fallback_probe_ms;
     int64_t max_in_flight, max_uncommitted, max_event_bytes, drain_timeout_ms;
 
     /* admin */

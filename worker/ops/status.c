@@ -219,6 +219,9 @@ static void write_pipeline(const struct vd_status_sources *s, cJSON *root)
     put_int(o, "settled", (int64_t)p.settled);
     put_int(o, "committed", (int64_t)p.committed);
     put_bool(o, "kill_switch", p.models_stopped);
+    put_bool(o, "intake_paused", p.intake_paused);
+    (void)vd_json_put(o, "fallback_ratio", vd_json_new_double(p.fallback_ratio));
+    put_int(o, "outcomes", (int64_t)p.outcomes);
 }
 
 /* -- why nothing moves --------------------------------------------------------------------------------------------------- */
@@ -252,6 +255,11 @@ void vd_status_reason(const struct vd_status_sources *s, char *out, size_t size)
         (void)snprintf(out, size, "kafka: %s", k.trouble);
     else if (s->redis != NULL && vd_redis_status(s->redis).state != VD_REDIS_UP)
         (void)snprintf(out, size, "redis: %s", vd_redis_status(s->redis).reason);
+    else if (p.intake_paused)
+        (void)snprintf(out, size,
+                       "fallbacks: %d %% of decisions; intake is paused "
+                       "(worker.max_fallback_ratio), a few events at a time try again",
+                       (int)(p.fallback_ratio * 100));
     else if (p.models_stopped)
         (void)snprintf(out, size, "kill switch: no model is asked");
     else if (s->router != NULL && models_down(s->router, &why) == vd_router_model_count(s->router))
@@ -339,6 +347,7 @@ void vd_status_gauges(const struct vd_status_sources *s)
     vd_metric_set(m, VD_M_OLDEST_AGE, "", "", "", (double)p.oldest_age_ms / 1000);
     vd_metric_set(m, VD_M_INFLIGHT, "", "", "", (double)p.in_flight);
     vd_metric_set(m, VD_M_INFLIGHT_LIMIT, "", "", "", (double)s->inflight_limit);
+    vd_metric_set(m, VD_M_INTAKE_PAUSED, "", "", "", p.intake_paused ? 1 : 0);
     vd_metric_set(m, VD_M_UNCOMMITTED, "", "", "", (double)p.uncommitted);
     vd_metric_set(m, VD_M_UP, "kafka", "", "", k.brokers_down ? 0 : 1);
     if (s->redis != NULL)

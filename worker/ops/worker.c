@@ -622,6 +622,10 @@ static enum vd_code make_pipeline(struct vd_worker *w, struct vd_err *err)
         .topic_count = s->topic_count,
         .max_in_flight = (size_t)s->max_in_flight,
         .max_uncommitted = (size_t)s->max_uncommitted,
+        .guard = {.max_ratio = s->max_fallback_ratio,
+                  .min_outcomes = (uint64_t)s->fallback_min_outcomes,
+                  .window_ms = s->fallback_window_s * 1000,
+                  .probe_ms = s->fallback_probe_ms},
         .fatal = on_fatal,
         .arg = w,
     };

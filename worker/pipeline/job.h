@@ -92,6 +92,11 @@ const struct vd_policy *vd_job_policy(const struct vd_job *job);
 const char *vd_job_state_name(
     const struct vd_job *job); /* "key", "redis", "model", "outage": what it waits for */
 
+/* After settling: did a fallback decide where a model should have? Uncounted: shadow, dead letters, skips, and what was not for a
+ * model to decide. */
+enum vd_job_health { VD_JOB_UNCOUNTED, VD_JOB_HEALTHY, VD_JOB_FELL_BACK };
+enum vd_job_health vd_job_health(const struct vd_job *job);
+
 /* Links of whoever owns the job. */
 struct vd_job *vd_job_next(const struct vd_job *job);
 void vd_job_set_next(struct vd_job *job, struct vd_job *next);

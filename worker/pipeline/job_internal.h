@@ -78,6 +78,7 @@ struct vd_job {
     int64_t refused_calls;   /* of calls: not counted against the budget */
     uint64_t answers_before; /* of its models, to anybody, when it asked */
 
+    enum vd_job_health health;
     struct vd_output *outputs;
     struct vd_job *next;
 };

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -81,6 +82,27 @@ static void count_failures(const struct vd_job *job, const cJSON *reasoning,
     for (size_t i = 0; i < o->rule_count && !asked; i++)
         if (o->rules[i].verdict == VD_FAIL || o->rules[i].verdict == VD_ERROR_VERDICT)
             vd_metric_add(job->s->metrics, VD_M_RULE_FAILURES, job->policy->id, o->rules[i].id, 1);
+}
+
+/* What a person switched off, what came too late or in too great a number says nothing of the models. */
+static enum vd_job_health health_of(const struct vd_job *job, const struct vd_outcome *o)
+{
+    static const enum vd_stop not_models[] = {VD_STOP_STALE, VD_STOP_OVERFLOW, VD_STOP_KILL_SWITCH,
+                                              VD_STOP_NO_MODEL, VD_STOP_SHUTDOWN};
+    bool fallback = o->status == VD_FALLBACK || o->decided_by == VD_BY_FALLBACK;
+
+    if (job->policy->mode == VD_MODE_SHADOW)
+        return VD_JOB_UNCOUNTED;
+    for (size_t i = 0; i < sizeof(not_models) / sizeof(not_models[0]); i++)
+        if (o->degraded_reason != NULL &&
+            strcmp(o->degraded_reason, vd_stop_name(not_models[i])) == 0)
+            return VD_JOB_UNCOUNTED;
+    return fallback ? VD_JOB_FELL_BACK : VD_JOB_HEALTHY;
+}
+
+enum vd_job_health vd_job_health(const struct vd_job *job)
+{
+    return job->health;
 }
 
 static void count_outcome(const struct vd_job *job, const struct vd_outcome *o, int64_t total_ms)
@@ -198,6 +220,7 @@ void vd_job_settle_outcome(struct vd_job *job)
         return;
     }
     count_outcome(job, o, d.total_ms);
+    job->health = health_of(job, o);
     vd_job_settle(job, outputs, true);
 }
 

@@ -33,6 +33,8 @@ struct vd_pipeline {
     struct vd_pipeline_topic *topics;
     size_t topic_count;
     size_t max_in_flight, max_uncommitted;
+    struct vd_guard guard;
+    struct vd_timer *probe; /* while the guard holds intake */
     void (*fatal)(void *arg, const struct vd_err *err);
     void *arg;
     struct vd_policy_set *set;
@@ -53,6 +55,7 @@ static void on_job_settled(void *arg, struct vd_job *job);
 static void on_job_hold(void *arg, struct vd_job *job, bool on);
 static int64_t on_job_stood_ms(void *arg, struct vd_job *job);
 static void on_key_ready(void *arg, void *job);
+static void on_probe(void *arg);
 
 static void on_fatal(void *arg, const struct vd_err *err)
 {
@@ -76,6 +79,7 @@ enum vd_code vd_pipeline_new(const struct vd_pipeline_conf *conf, struct vd_poli
     p->services.arg = p;
     p->max_in_flight = conf->max_in_flight;
     p->max_uncommitted = conf->max_uncommitted;
+    vd_guard_init(&p->guard, &conf->guard);
     p->fatal = conf->fatal;
     p->arg = conf->arg;
     p->topic_count = conf->topic_count;
@@ -83,7 +87,8 @@ enum vd_code vd_pipeline_new(const struct vd_pipeline_conf *conf, struct vd_poli
     p->keys = vd_keys_new(on_key_ready, p);
     p->holds = vd_holds_new();
     p->set = vd_policy_set_retain(set);
-    if (p->topics == NULL || p->keys == NULL || p->holds == NULL) {
+    if (p->topics == NULL || p->keys == NULL || p->holds == NULL ||
+        vd_timer_new(conf->services.loop, on_probe, p, &p->probe) != VD_OK) {
         (void)vd_pipeline_free(p);
         return vd_err_nomem(err, "pipeline");
     }
@@ -97,6 +102,7 @@ void *vd_pipeline_free(struct vd_pipeline *p)
     if (p == NULL)
         return NULL;
     assert(p->first == NULL);
+    (void)vd_timer_free(p->probe);
     (void)vd_keys_free(p->keys);
     (void)vd_holds_free(p->holds);
     (void)vd_policy_set_release(p->set);
@@ -270,9 +276,42 @@ static void job_done(struct work *w)
         settle(w, NULL);
 }
 
+static void on_probe(void *arg)
+{
+    struct vd_pipeline *p = arg;
+
+    vd_kafka_resume(p->kafka); /* on_room() says how many */
+}
+
+static void say_guard(struct vd_pipeline *p)
+{
+    uint64_t outcomes;
+
+    if (p->guard.paused) {
+        (void)vd_guard_ratio(&p->guard, vd_mono_ms(), &outcomes);
+        vd_log(VD_ERROR, "intake.paused",
+               VD_F_INT("fallback_percent", (int64_t)(p->guard.paused_at * 100)),
+               VD_F_INT("decisions", (int64_t)outcomes),
+               VD_F_STR("note", "too many fallbacks (worker.max_fallback_ratio); a few events at a "
+                                "time try whether things are better"));
+        vd_timer_start(p->probe, (uint64_t)p->guard.conf.probe_ms + 1,
+                       (uint64_t)p->guard.conf.probe_ms + 1);
+        return;
+    }
+    vd_log(VD_INFO, "intake.resumed",
+           VD_F_INT("after_ms", vd_mono_ms() - p->guard.paused_since_ms));
+    vd_timer_stop(p->probe);
+}
+
 static void on_job_settled(void *arg, struct vd_job *job)
 {
-    (void)arg;
+    struct vd_pipeline *p = arg;
+    enum vd_job_health health = vd_job_health(job);
+
+    if (health != VD_JOB_UNCOUNTED &&
+        vd_guard_outcome(&p->guard, vd_mono_ms(), vd_job_record(job)->fetched_mono_ms,
+                         health == VD_JOB_FELL_BACK))
+        say_guard(p);
     job_done(vd_job_record(job)->user);
 }
 
@@ -455,6 +494,8 @@ static void on_record(void *arg, struct vd_record *rec)
         try_policy(w, vd_policy_set_get(p->set, i), now_ms);
     if (w->job_count == 0)
         skip(w, "no_policy");
+    else
+        vd_guard_took(&p->guard);
     job_done(w);
     start_ready(p);
 }
@@ -477,7 +518,7 @@ static size_t on_room(void *arg)
 
     if (moving >= p->max_in_flight || p->uncommitted >= p->max_uncommitted)
         return 0;
-    return p->max_in_flight - moving;
+    return vd_guard_room(&p->guard, vd_mono_ms(), p->max_in_flight - moving);
 }
 
 static void on_revoked(void *arg, const char *topic, int32_t partition, int64_t epoch, bool lost)
@@ -570,6 +611,10 @@ struct vd_pipeline_status vd_pipeline_status(const struct vd_pipeline *p)
         .models_stopped = p->services.stop_models,
     };
 
+    s.intake_paused = p->guard.paused;
+    s.fallback_ratio = vd_guard_ratio(&p->guard, vd_mono_ms(), &s.outcomes);
+    if (s.intake_paused)
+        s.fallback_ratio = p->guard.paused_at;
     if (p->first != NULL)
         s.oldest_age_ms = vd_mono_ms() - p->first->rec->fetched_mono_ms;
     for (const struct work *w = p->first; w != NULL; w = w->next) {

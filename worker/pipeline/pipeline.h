@@ -21,6 +21,7 @@
 #include "base/metrics.h"
 #include "kafka/kafka.h"
 #include "pipeline/event.h"
+#include "pipeline/guard.h"
 #include "pipeline/job.h"
 #include "policy/set.h"
 
@@ -36,6 +37,7 @@ struct vd_pipeline_conf {
     size_t topic_count;
     size_t max_in_flight;
     size_t max_uncommitted;
+    struct vd_guard_conf guard; /* max_fallback_ratio */
     struct vd_job_services
         services; /* copied; settled, arg and what Kafka knows are filled in here */
     void (*fatal)(void *arg, const struct vd_err *err);
@@ -67,6 +69,9 @@ struct vd_pipeline_status {
     int64_t oldest_age_ms; /* since the fetch of the oldest unsettled record; 0: none */
     uint64_t records, settled, committed, dropped;
     bool models_stopped;
+    bool intake_paused;    /* too many fallbacks, */
+    double fallback_ratio; /* this share (paused: when the pause began) */
+    uint64_t outcomes;     /* of so many decisions */
 };
 struct vd_pipeline_status vd_pipeline_status(const struct vd_pipeline *p);
 
