@@ -1,6 +1,8 @@
 """budget.on_unavailable = "wait": while no model can be asked, the event waits and nothing of it is lost, spent or late; others go on."""
 
 import json
+import os
+import pathlib
 import time
 
 import pytest
@@ -102,6 +104,24 @@ def test_calls_that_were_refused_are_on_record_but_not_counted_against_the_budge
         decision, = shop.read(count=1)
         assert decision["status"] == "decided"
         assert decision["usage"]["model_calls"] == len(scripted.requests) > 3
+
+
+def cpu_s(worker):
+    fields = pathlib.Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_key_that_is_missing_is_waited_for_quietly(shop, test_dir):
+    key = test_dir / "key"
+    with shop.worker(models={"main": {"key_file": str(key)}}) as (worker, scripted):
+        shop.publish("a", "b", "c")
+        wait_until(lambda: shop.paused(worker), 15, "it waits", worker.process)
+        before = cpu_s(worker)
+        time.sleep(2)
+        assert cpu_s(worker) - before < 0.5, "it asks again and again, as fast as it can"
+        assert scripted.requests == []
+        key.write_text("sk-test")
+        assert {d["status"] for d in shop.read(count=3)} == {"decided"}
 
 
 def test_a_bad_request_is_not_waited_for(shop):

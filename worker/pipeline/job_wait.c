@@ -44,7 +44,8 @@ static void look_in(struct vd_job *job, int64_t after_ms)
                    0);
 }
 
-static void begin(struct vd_job *job, int64_t since_ms, bool asked)
+/* failed: it asked, or tried to (no key, no quota); again only after a pause. */
+static void begin(struct vd_job *job, int64_t since_ms, bool failed)
 {
     struct vd_err err;
 
@@ -57,13 +58,13 @@ static void begin(struct vd_job *job, int64_t since_ms, bool asked)
     vd_timer_stop(job->timer);
     job->waits = true;
     job->waiting_since_ms = since_ms;
-    job->wait_until_ms = vd_mono_ms() + (asked ? pause_ms(job) : 0);
-    job->wait_rounds += asked ? 1 : 0;
+    job->wait_until_ms = vd_mono_ms() + (failed ? pause_ms(job) : 0);
+    job->wait_rounds += failed ? 1 : 0;
     if (!job->holds) {
         job->holds = true;
         job->s->hold(job->s->arg, job, true);
     }
-    look_in(job, asked ? job->wait_until_ms - vd_mono_ms() : 0);
+    look_in(job, failed ? job->wait_until_ms - vd_mono_ms() : 0);
 }
 
 static void end(struct vd_job *job)
@@ -121,7 +122,7 @@ bool vd_job_wait_after(struct vd_job *job, const struct vd_ask_result *result)
         ++job->wait_strikes >= STRIKES)
         return false;
     job->refused_calls += result->refused;
-    begin(job, job->asked_since_ms, result->calls > 0);
+    begin(job, job->asked_since_ms, true);
     return true;
 }
 
