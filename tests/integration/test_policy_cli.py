@@ -65,7 +65,7 @@ def test_all_mistakes_of_all_files_come_at_once(copy):
     edit(copy / "policies/billing/dunning.cfg", "version = 1", "version = 0")
     edit(copy / "policies/billing/dunning.cfg", "min = 1; max = 14", "min = 15; max = 14")
     edit(copy / "policies/marketplace/dispute.cfg", 'op = "hash"', 'op = "hsh"')
-    edit(copy / "schemas/events/shopify.order.json", '"type": "object",', '"type": "objekt",')
+    edit(copy / "schemas/events/amazon.order_change.json", '"type": "object",', '"type": "objekt",')
     done = verdict("check", "policies", cwd=copy)
     assert done.returncode == 78
     for part in ("policy.version is 0", "allows nothing", '"hsh"', "does not compile", "4 errors"):
