@@ -241,6 +241,71 @@ def test_the_second_run_sees_what_the_first_saw_and_sends_the_same_bytes(shop):
         assert [s["from_journal"] for s in audit["reasoning"]["steps"]] == [True, False]
 
 
+def looking_up(request):
+    """A model that looks at the stock before it decides."""
+    if any(m["role"] == "tool" for m in request["messages"]):
+        return model.completion(model.answer_to(request, "ship"))
+    call = {"id": "call_1", "type": "function", "function": {"name": "stock", "arguments": '{"warehouse":"north"}'}}
+    return model.completion(tool_calls=[call], finish_reason="tool_calls")
+
+
+def with_a_tool(shop):
+    shop.write(tools={"stock": {"why": "What a warehouse has.", "redis": "GET stock:{args.warehouse}",
+                                "args": {"warehouse": {"type": "string", "enum": ["north", "south"]}}}},
+               budget={"max_model_calls": 3, "max_tool_calls": 2, "deadline_ms": 60000})
+    shop.redis.client().set("stock:north", "41 crates")
+
+
+def test_what_a_tool_said_is_said_again(shop):
+    """The stock has changed since the model was told; the second run tells it the same, and pays for the first answer no more."""
+    with_a_tool(shop)
+    stuck = [True]
+
+    def script(request):
+        answer = looking_up(request)
+        if stuck and any(m["role"] == "tool" for m in request["messages"]):
+            time.sleep(30)
+        return answer
+
+    with serving(script) as counting:
+        worker = start(shop, counting, kafka=NEVER_COMMIT)
+        try:
+            shop.publish("c0")
+            wait_until(lambda: counting.asked[0] == 2, 20, "it was told the stock", worker.process)
+        finally:
+            worker.kill()
+        stuck.clear()
+        shop.redis.client().set("stock:north", "17 crates")
+        worker = start(shop, counting, kafka=SOON)
+        try:
+            decision, = shop.read(count=1)
+        finally:
+            worker.kill()
+        assert decision["status"] == "decided"
+        first, told, again = counting.bodies[0]
+        assert told == again, "the same bytes"
+        assert "41 crates" in json.dumps(again) and "17 crates" not in json.dumps(again)
+
+
+def test_what_a_tool_said_in_answer_to_another_request_is_forgotten(shop):
+    with_a_tool(shop)
+    with serving(looking_up) as counting:
+        worker = start(shop, counting, kafka=NEVER_COMMIT)
+        try:
+            shop.publish("c0")
+            wait_until(lambda: answered(shop, 1, step="2"), 20, "it is decided", worker.process)
+        finally:
+            worker.kill()
+        shop.redis.client().set("stock:north", "17 crates")
+        worker = start(shop, counting, kafka=SOON, models={"main": {"temperature": False}})
+        try:
+            assert shop.read(count=1)[0]["status"] == "decided"
+        finally:
+            worker.kill()
+        assert counting.asked[0] == 4
+        assert "17 crates" in json.dumps(counting.bodies[0][3]) and "41 crates" not in json.dumps(counting.bodies[0][3])
+
+
 def test_another_policy_ignores_the_entry(shop):
     shop.write()
     with serving() as counting:

@@ -60,6 +60,7 @@ struct vd_job {
     cJSON **contexts;   /* policy->context_count */
     cJSON *journal;     /* the entry of this decision, owned; NULL: none */
     bool journal_read;  /* or not to be read at all */
+    bool recalled;      /* the last answer came from there: what its tools gave does too */
     bool journal_begun; /* step 0 stands there, ours or the one that was taken over */
     struct vd_reason *reason;
     struct vd_ask_call *ask;

@@ -44,6 +44,7 @@ static void on_answer(void *arg, const struct vd_ask_result *result)
         return;
     }
     vd_job_wait_over(job);
+    job->recalled = false;
     if (vd_reason_answer(job->reason, &result->answer, &err) != VD_OK)
         vd_job_failed(job, &err);
     else
@@ -112,6 +113,7 @@ static bool recall_answer(struct vd_job *job, const struct vd_ask_request *reque
         return true;
     }
     job->calls += kept.calls;
+    job->recalled = true;
     if (vd_reason_answer(job->reason, &kept.answer, &err) != VD_OK)
         vd_job_failed(job, &err);
     else

@@ -68,7 +68,7 @@ void vd_job_call_tools(struct vd_job *job)
     struct vd_err err;
     enum vd_code rc;
 
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count && job->recalled; i++)
         kept[i] = kept_result(job, &requests[i]);
     rc = vd_tools_start(&services, requests, count, (const cJSON *const *)kept,
                         vd_job_deadline_mono_ms(job), on_tools, job, &job->tools, &err);
