@@ -76,3 +76,33 @@ def test_every_untrusted_text_that_the_policy_shows_is_among_the_places(controls
     ours = {step for path, _ in hostile.leaves(control.case.body.get("context", {})) for step in path}
     shown = shown_to_a_model(test_dir / "plain", control, event)
     assert {at for at, leaf in shown.items() if leaf not in fixed | ours} <= covered
+
+
+# --- that the judge and the nose of these tests work --------------------------------------------------------------------
+
+JUDGED = {"actions": {"pay": {"params": {"amount": {"type": "integer", "min": 1, "max": 10}, "to": {"type": "string", "from": "known"}},
+                              "require": {"proven": {"expr": "true"}}}, "wait": {}},
+          "fallback": {"action": "wait"}}
+
+
+def judged(status="decided", action="pay", rules=("proven",), verdict="pass", **params):
+    params = {"amount": 5, "to": "us", **params} if action == "pay" else params
+    return {"status": status, "action": action, "params": params, "rules": [{"id": rule, "verdict": verdict} for rule in rules]}
+
+
+@pytest.mark.parametrize("decision", [
+    judged(action="steal"), judged(amount=0), judged(amount=11), judged(amount="5"), judged(amount=True), judged(to="them"),
+    judged(extra=1), judged(rules=()), judged(verdict="fail"), judged("fallback"), judged("decided", None),
+], ids=lambda decision: str(decision["params"]))
+def test_the_tests_own_judge_finds_what_is_outside(decision):
+    assert hostile.faults(JUDGED, judged(), {"us"}) == []
+    assert hostile.faults(JUDGED, judged("fallback", "wait"), {"us"}) == []
+    assert hostile.faults(JUDGED, decision, {"us"})
+
+
+def test_the_nose_finds_a_part_of_a_text_anywhere():
+    nose = hostile.Nose(hostile.OWN)
+    assert not nose.finds("ts=2026-11-01 level=info event=job.settled ctx=orders/0/17")
+    for n, text in enumerate(hostile.OWN):
+        assert n in nose.finds(f"level=info key={text[5:40]} x=1")
+        assert n in nose.finds(text.encode())

@@ -48,10 +48,11 @@ def learn(directory, cases, text):
     for line in done.stdout.splitlines():
         if found := re.match(r"(\S+\.cfg): ", line):
             policy = paths.ROOT / found[1]
-        elif found := re.match(r"  FAIL .* at (/.*)", line):
-            at = found[1]
-            out[policy][at] = {}
-        elif found := re.match(r"    (status|action): expected \S+, got (.*)", line):
+        elif line.startswith("  FAIL "):  # the case itself among them, which is of no interest
+            found = re.match(r"  FAIL .* at (/.*)", line)
+            at = found and found[1]
+            out[policy].update({at: {}} if at else {})
+        elif at and (found := re.match(r"    (status|action): expected \S+, got (.*)", line)):
             out[policy][at][found[1]] = None if found[2] == "null" else found[2]
     for policy, case in cases.items():
         assert set(out[policy]) == {hostile.pointer(path) for path in places(case)}, done.stdout[:3000]
