@@ -140,7 +140,8 @@ class World:
                   "audit": self.outputs["audit"], "dead_letter": self.outputs["dead"]}
         return settings(self.broker.bootstrap, self.redis.address, url,
                         [{"name": f"{self.prefix}.{topic}", "format": "json"} for topic in self.sources],
-                        policies=self.directory / "policies", group=self.prefix, output=output, log={"level": "debug"})
+                        policies=self.directory / "policies", group=self.prefix, output=output, log={"level": "debug"},
+                        worker={"max_fallback_ratio": 1.0})  # mostly fallbacks is what must come out here
 
     def materials(self):
         """[(topic, event, policies, open places, all free places)], each topic's event once."""
