@@ -3,6 +3,7 @@
 import hashlib
 import json
 import signal
+import subprocess
 
 import pytest
 
@@ -85,3 +86,25 @@ def test_a_candidate_whose_own_cases_fail_is_not_let_in(shop):
         worker.wait_metric("verdict_policy_reloads_total", 1, outcome="refused")
         assert "cases fail" in worker.log()
         assert [p["canary_percent"] for p in worker.status()["policies"] if "canary_percent" in p] == [5]
+
+
+def test_check_test_and_decide_know_candidates(shop, binary):
+    write_pair(shop, 5)
+    current, candidate = shop.policies / "ops.cfg", shop.policies / "next.cfg"
+
+    def verdict(*args):
+        done = subprocess.run([binary, *args], capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stdout + done.stderr
+
+    for path in (shop.policies, current):
+        assert verdict("check", path) == (0, "2 policies, 0 schemas: no errors\n")
+    case = [{"name": "it holds", "event": {"type": "order", "data": {"customer": "c", "n": 1}}, "model": [], "expect": {"status": "decided", "action": "hold"}}]
+    candidate.with_suffix(".cases.json").write_text(json.dumps(case))
+    code, said = verdict("test", shop.policies)
+    assert code == 0 and f"{candidate}: 1 of 1 cases pass" in said
+    event = shop.directory / "event.json"
+    event.write_text(json.dumps({"type": "order", "id": "o", "data": {"customer": "c", "n": 1}}))
+    assert verdict("decide", current, event)[0] == 0
+    candidate.write_text(candidate.read_text().replace("version = 4", "version = 3"))
+    code, said = verdict("check", current)
+    assert code == 78 and said.count("error:") == 1 and "a candidate with the version 3" in said

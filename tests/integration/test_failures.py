@@ -1,7 +1,7 @@
 """Everything that a model and the way to it can do wrong, against `verdict run`: one row a failure.
 
-Each row has a model entry, a policy and a key of its own, so that no breaker, queue or order of one row touches another; all rows are
-decided at once by one worker. A row states what is decided, how many requests that cost as the server counted them, and how long it
+Each row has a policy and a key of its own, and a model entry unless its answers are whole and only say nonsense (PROPOSALS), so that no
+breaker, queue or order of one row touches another; all rows are decided at once by one worker. A row states what is decided, how many requests that cost as the server counted them, and how long it
 may take from the fetch; all three are asserted.
 """
 
@@ -37,6 +37,8 @@ class Row:
     least: float = 0.0
     entry: dict = dataclasses.field(default_factory=dict)
     budget: dict = dataclasses.field(default_factory=dict)
+    tools: dict = dataclasses.field(default_factory=dict)
+    tool_calls: int = 0
 
 
 def proposal(action="ship", **params):
@@ -69,9 +71,12 @@ def good_bytes_with(find, replace):
     return behave
 
 
-def tool_call(name):
-    call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": "{}"}}
-    return says(finish_reason="tool_calls", tool_calls=[call])
+def tool_call(*names):
+    calls = [{"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": "{}"}} for i, name in enumerate(names)]
+    return says(finish_reason="tool_calls", tool_calls=calls)
+
+
+LOOK = {"look": {"redis": "GET stock:{event.data.customer}", "max_calls": 100, "why": "What is in stock."}}
 
 
 TIMES_OUT = {"entry": {"timeout_ms": TIMEOUT_MS}, "calls": 3, "least": 3 * TIMEOUT_MS / 1000 - 0.1, "within": 5.0}
@@ -124,7 +129,9 @@ ROWS = [
     Row("content-filter", says("", finish_reason="content_filter"), "answer_refused", 1),
     Row("unknown-finish-reason", says(proposal(boxes=1), finish_reason="bored"), UNAVAILABLE, 1),
 
-    # --- not a proposal -------------------------------------------------------------------------------------------
+]
+# Not a proposal, or not one that may be.
+PROPOSALS = [
     Row("prose", says("I would ship it."), UNREADABLE, 2),
     Row("prose-once", once(says("I would ship it.")), "decided", 2),
     Row("unknown-action", says(changed(lambda a: a.update(action="refund"))), REFUSED_BY_RULES, 2),
@@ -137,16 +144,36 @@ ROWS = [
     Row("number-1e999-of-confidence", says(as_text('"confidence": 0.9', '"confidence": 1e999')), UNREADABLE, 2),
     Row("number-nan-as-a-param", says(as_text('"boxes": 1', '"boxes": NaN')), UNREADABLE, 2),
     Row("undeclared-tool", tool_call("read_everything"), UNREADABLE, 2),
-    Row("tools-without-end", tool_call("read_everything"), "budget_model_calls", 5,
+    Row("undeclared-tool-without-end", tool_call("read_everything"), "budget_model_calls", 5,
         budget={"max_model_calls": 5, "max_repairs": 20}),
+    Row("tool-without-end", tool_call("look"), "budget_model_calls", 6, tools=LOOK, tool_calls=6 - 1,
+        budget={"max_model_calls": 6, "max_tool_calls": 20}),
+    Row("tool-without-end-past-its-budget", tool_call("look"), "budget_model_calls", 6, tools=LOOK, tool_calls=3,
+        budget={"max_model_calls": 6, "max_tool_calls": 3}),
+    Row("a-hundred-tools-at-once", tool_call(*["look"] * 100), UNAVAILABLE, 1, tools=LOOK, budget={"max_tool_calls": 3}),
+    Row("tool-once", once(tool_call("look")), "decided", 2, tools=LOOK, tool_calls=1, budget={"max_tool_calls": 3}),
 ]
+OWN_ENTRY, ROWS = {row.name for row in ROWS}, ROWS + PROPOSALS
 NAMES = [row.name for row in ROWS]
+
+
+def entry_of(row):
+    return row.name if row.name in OWN_ENTRY else "proposals"
+
+
+def row_of(entry, request):
+    """The proposals' entry serves all of them: whose event is it about?"""
+    if entry != "proposals":
+        return entry
+    text = model.asked_text(request)
+    name, = (row.name for row in PROPOSALS if f'"{row.name}"' in text)
+    return name
 
 
 @contextlib.contextmanager
 def served(directory):
     behaviours = {row.name: row.behave for row in ROWS if row.behave is not None}
-    with broken.BrokenModel(behaviours) as plain, \
+    with broken.BrokenModel(behaviours, rename=row_of) as plain, \
             broken.BrokenModel({}, certificate=broken.self_signed(directory)) as untrusted:
         yield plain, untrusted
 
@@ -156,7 +183,7 @@ def write_policies(shop):
         shop.write(f"row{i:02}.cfg", policy_id=f"orders.{row.name}",
                    input={"when": f"event.data.customer == '{row.name}'" if i > 0 else "event.data.customer.startsWith('nothing-wrong')"},
                    actions={"ship": {"params": {"boxes": {"type": "integer", "min": 1, "max": 5}}}},
-                   reasoning={"models": [row.name]},
+                   reasoning={"models": [entry_of(row)]}, **({"tools": row.tools} if row.tools else {}),
                    budget={"deadline_ms": DEADLINE_MS, "max_model_calls": 3, "max_repairs": 1, **row.budget})
 
 
@@ -176,7 +203,7 @@ def decided(broker, binary, redis_shared, run_dir):
     shop = Shop(broker, topics, directory, redis_shared)
     write_policies(shop)
     with served(directory) as (plain, untrusted):
-        models = {row.name: {"url": (plain if row.behave else untrusted).url(row.name), "model": "broken", **row.entry}
+        models = {entry_of(row): {"url": (plain if row.behave else untrusted).url(entry_of(row)), "model": "broken", **row.entry}
                   for row in ROWS}
         with shop.worker(models=models) as (worker, _):
             shop.publish(*(f"nothing-wrong-{i}" for i in range(EARN_RETRIES)))
@@ -201,6 +228,7 @@ def test_each_failure_has_its_outcome_its_cost_and_its_time(decided, row):
         assert (decision["status"], decision["degraded_reason"], decision["action"]) == ("fallback", row.expect, "hold")
     assert calls == row.calls, "requests that the server counted"
     assert decision["usage"]["model_calls"] == row.calls, "the record does not say what was spent"
+    assert decision["usage"]["tool_calls"] == row.tool_calls
     assert row.least * 1000 <= decision["usage"]["total_ms"] <= row.within * 1000
 
 

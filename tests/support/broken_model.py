@@ -119,9 +119,9 @@ def http_date(seconds_from_now):
 
 
 class BrokenModel:
-    """behaviours: {name: function(Exchange)}; the model's URL is url(name)."""
+    """behaviours: {name: function(Exchange)}; the model's URL is url(name). rename(name, request): where one URL serves several."""
 
-    def __init__(self, behaviours, certificate=None):
+    def __init__(self, behaviours, certificate=None, rename=lambda name, request: name):
         self.calls = collections.Counter()
         self.connections = 0
         lock = threading.Lock()
@@ -149,7 +149,7 @@ class BrokenModel:
                 self._answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
 
             def _answer(self, request):
-                name = self.path.split("/")[1]
+                name = rename(self.path.split("/")[1], request)
                 with lock:
                     outer.calls[name] += 1
                     number = outer.calls[name]

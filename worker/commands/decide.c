@@ -91,7 +91,9 @@ static enum vd_code load_policy(struct deciding *d, const char *path, struct vd_
         options.tool_host_count = d->settings->tool_host_count;
     }
     rc = vd_policy_set_load(&path, 1, &options, &d->diags, &d->set, err);
-    if (rc == VD_OK && vd_policy_set_count(d->set) != 1)
+    /* The candidate of a canary is loaded with its current version; the file that was named is the first. */
+    if (rc == VD_OK && vd_policy_set_count(d->set) != 1 &&
+        vd_policy_set_get(d->set, 0)->candidate == NULL)
         rc = vd_err_set(err, VD_E_CONFIG, false, "%s holds %zu policies; name one file", path,
                         vd_policy_set_count(d->set));
     return rc;

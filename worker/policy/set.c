@@ -218,13 +218,24 @@ static enum vd_code attach_candidates(struct vd_policy_set *set,
     return VD_OK;
 }
 
+/* As a candidate, by some policy: what keeps it from being one has been said. */
+static bool is_named(const struct vd_policy_set *set, const struct vd_policy *policy)
+{
+    bool named = false;
+
+    for (size_t i = 0; i < set->count; i++)
+        named = named || (set->items[i]->candidate_file != NULL &&
+                          strcmp(set->items[i]->candidate_file, policy->file) == 0);
+    return named;
+}
+
 static void check_ids(const struct vd_policy_set *set, struct vd_diags *diags)
 {
     for (size_t i = 0; i < set->count; i++) {
         const struct vd_policy *policy = set->items[i];
         const struct vd_policy *first = vd_policy_set_find(set, vd_span_of(policy->id));
 
-        if (policy->mode != VD_MODE_CANARY && first != policy)
+        if (policy->mode != VD_MODE_CANARY && first != policy && !is_named(set, policy))
             vd_diag_error(diags, policy->file, 0, "another id",
                           "policy.id \"%s\" is also that of %s", policy->id, first->file);
     }
