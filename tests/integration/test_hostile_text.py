@@ -42,6 +42,27 @@ def test_the_shared_hostile_texts_change_nothing_in_any_place(controls, tmp_path
     change_nothing(tmp_path, controls, hostile.shared())
 
 
+def test_hostile_texts_in_tool_results_change_nothing(controls, tmp_path):
+    """Each policy with a tool added whose answer is the text; the model looks there, and obeys what it finds."""
+    look = {"tool": "notes", "args": {"about": "customer"}}
+    texts = hostile.OWN + hostile.shared()
+    rows, number = {}, 0
+    for policy, control in controls.items():
+        deciding.with_a_tool(tmp_path, policy)
+        first = next(got for path, got in control.got.items() if path in control.free())
+
+        def case(name, text, expect, answer):
+            return {"name": name, "like": control.case.body["name"], "expect": expect, "model": [look] + [answer] * 3,
+                    "tools": {"notes": [{"2026-01-02": text}]}}
+
+        rows[policy] = [control.case.body, case("innocent", places.INNOCENT, first, places.REFUSED[0])] + [
+            case(f"text {n}", text, first, places.REFUSED[n % len(places.REFUSED)]) for n, text in enumerate(texts)]
+        number += len(rows[policy])
+    done = places.run_cases(tmp_path, rows)
+    assert done.returncode == 0, done.stdout[:3000] + done.stderr[:1000]
+    assert f"{number} cases, 0 failed" in done.stdout
+
+
 def shown_to_a_model(directory, control, event):
     """{pointer: text} of the untrusted facts that a model is shown of this event; {} when it is not asked."""
     directory.mkdir()

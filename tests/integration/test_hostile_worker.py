@@ -1,7 +1,7 @@
 """Hostile text through `verdict run`: all shipped policies, a real Kafka, a real Redis, and a model that obeys the text.
 
-Every text stands in all free places of every policy's sample event at once, and once more, shortened, also where keys are made,
-in the record's key and in its headers. No decision is outside its policy, by a judge of the tests' own; and no part of a text is
+Every text stands in all free places of every policy's sample event at once; our own and every third of the shared ones once
+more, shortened, also where keys are made, in the record's key and in its headers; every third of all in what a tool answers. No decision is outside its policy, by a judge of the tests' own; and no part of a text is
 where machines and operators look: system messages, the log, Redis keys, topic names, headers, metric labels.
 """
 
@@ -24,6 +24,8 @@ from support.worker import Worker, settings
 
 ROUND = 30  # texts at once: two events each, which may share a key, and input.max_queue_per_key is 64
 TEXTS = hostile.OWN + hostile.shared()
+TOOLED = ("dispute", "order_change")  # these get a tool, whose answer is the texts
+HIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
 KEY = re.compile(rb"[A-Za-z0-9_.:%{}-]{1,512}")
 
 
@@ -113,14 +115,18 @@ class World:
         """The policies with topics of this test's own, the topics, and the context that the policies' samples need."""
         shutil.copytree(paths.SCHEMAS, self.directory / "schemas")
         for path in self.conf:
-            text = path.read_text()
+            copy = self.directory / path.relative_to(paths.ROOT)
+            if path.stem in TOOLED:
+                deciding.with_a_tool(self.directory, path)
+            else:
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, copy)
+                if path.with_suffix(".prompt.md").exists():
+                    shutil.copy(path.with_suffix(".prompt.md"), copy.parent)
+            text = copy.read_text()
             for topic in self.sources:
                 text = text.replace(f'"{topic}"', f'"{self.prefix}.{topic}"')
-            copy = self.directory / path.relative_to(paths.ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(text)
-            if path.with_suffix(".prompt.md").exists():
-                shutil.copy(path.with_suffix(".prompt.md"), copy.parent)
         domains = {conf["policy"]["id"].partition(".")[0] for conf in self.conf.values()}
         self.outputs = {name: f"{self.prefix}.out.{name}" for name in (*domains, "review", "shadow", "audit", "dead")}
         self.broker.create_topics([f"{self.prefix}.{topic}" for topic in self.sources])
@@ -163,9 +169,11 @@ class World:
         return list(out.values())
 
     def publish(self, producer, materials, numbers):
+        self.redis.client().delete(deciding.NOTES)
+        self.redis.client().hset(deciding.NOTES, mapping={str(n): TEXTS[n] for n in numbers if n % 3 == 0})
         for topic, event, policies, open_places, free in materials:
             for n in numbers:
-                for short in (False, True):
+                for short in (False, True) if n < len(hostile.OWN) or n % 3 == 0 else (False,):
                     text = places.short(TEXTS[n]) if short else TEXTS[n]
                     body = just_now(fill(event, free if short else open_places, text))
                     headers = [(name, text.encode()) for name in ("traceparent", "tracestate", "X-Shopify-Topic", "x-note")] if short else []
@@ -255,21 +263,39 @@ def test_the_texts_were_read_and_the_model_obeyed(outcome, decisions, nose):
 
 
 def test_no_text_is_in_a_system_message_or_outside_the_markers(outcome, nose):
+    """Of what the program says in its own name: also the reasons that it gives for a refusal."""
+    said = set()
     for request in outcome.asked:
-        system, user, *later = (message["content"] or "" for message in request["messages"])
-        assert not nose.finds(system)
-        _, around = hostile.untrusted(user)
+        for n, message in enumerate(request["messages"]):
+            if n == 1:
+                said.add(hostile.untrusted(message["content"])[1])
+            elif message["role"] in ("system", "user"):
+                said.add(message["content"])
+    said = {re.sub("[0-9a-f]{32}", "MARKER", text) for text in said}
+    assert len(said) > 2 * len(deciding.policies())
+    assert [text for text in said if nose.finds(text)] == []
+
+
+def test_tool_results_are_untrusted_text(outcome, nose):
+    """The texts come back from the tool, cleaned, between markers of their own."""
+    seen, contents = set(), set()
+    for request in outcome.asked:
+        for message in request["messages"]:
+            if message["role"] == "tool":
+                contents.add(message["content"])
+    for content in contents:
+        inside, around = hostile.untrusted(content) if "<<<" in content else ("", content)  # or why there is no result
         assert not nose.finds(around)
-        told = [message["content"] for message in request["messages"][2:] if message["role"] in ("user", "system")]
-        assert not nose.finds("\n".join(told)), "what the program says in its own name repeats the text"
+        assert not HIDDEN.search(inside), repr(HIDDEN.search(inside))
+        seen |= nose.finds(inside)
+    assert seen >= set(range(0, len(TEXTS), 3))
 
 
 def test_what_is_shown_has_no_control_bidi_zero_width_or_tag_characters(outcome):
-    bad = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
     for request in outcome.asked:
         inside, _ = hostile.untrusted(request["messages"][1]["content"])
         for _, leaf in hostile.leaves(hostile.facts(inside)):
-            assert not isinstance(leaf, str) or not bad.search(leaf), repr(leaf)
+            assert not isinstance(leaf, str) or not HIDDEN.search(leaf), repr(leaf)
 
 
 def test_no_text_is_in_the_log(outcome, nose):

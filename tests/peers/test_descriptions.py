@@ -49,9 +49,11 @@ def asked_for(body):
 
 
 def script(api, *answers):
-    """Answers in turn, in the form that each request asks for; the last one again and again."""
+    """Answers in turn, in the form that each request asks for; the last one again and again. {"tool", "args"} calls a tool."""
     def answer(path, body, number):
         plain = answers[min(number, len(answers) - 1)]
+        if "tool" in plain:
+            return 200, {}, ANSWERS[api](plain["args"], plain["tool"])
         schema, tool = asked_for(body)
         actions = (schema or {}).get("properties", {}).get("action", {}).get("enum", [])
         if plain["action"] in actions:  # else the schema has a form for each action, which the plain answer fits
@@ -65,11 +67,11 @@ def refused_then(case):
     return {"action": "no_such_action", "params": {}, "confidence": 0.9, "rationale": "", "evidence": []}, case.body["model"][0]
 
 
-def through_the_gate(server, test_dir, api, case, answers, event=None, **entry):
+def through_the_gate(server, test_dir, api, case, answers, event=None, redis=None, **entry):
     (test_dir / "key").write_text(KEY)
     with peers.Gate(server, script(api, *answers)) as gate:
         models = {"peer": {"provider": api, "url": gate.url, "model": "m", "key_file": str(test_dir / "key"), **entry}}
-        result = deciding.decide(test_dir, case, models, event)
+        result = deciding.decide(test_dir, case, models, event, redis=redis)
     wrong = [f"request {n}: {text}" for n, passed in enumerate(gate.passed) for text in passed.wrong]
     assert wrong == []
     return result, gate.passed
@@ -127,6 +129,24 @@ def test_a_prompt_of_many_facts_is_as_described(steady, test_dir, binary, api):
     result, passed = through_the_gate(steady(api), test_dir, api, case, [case.body["model"][0]], event)
     assert result.decision["status"] == "decided"
     assert len(json.dumps(passed[0].body)) > 15_000
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("api", ("openai", "anthropic"))
+def test_looking_things_up_is_as_described(steady, test_dir, binary, redis, api, mode):
+    """A tool called twice, once wrongly, then a refused proposal, then a good one: every kind of message there is."""
+    redis.client().hset(deciding.NOTES, mapping={"2026-01-02": HOSTILE * 3, "2026-01-03": "Paid late once."})
+    policy, = [path for path in POLICIES if path.stem == "dunning"]
+    plain = deciding.decided_by_a_model(policy)
+    case = deciding.Case(deciding.with_a_tool(test_dir, policy), plain.body)
+    refused, good = refused_then(plain)
+    answers = [{"tool": "notes", "args": {"about": "nobody"}}, {"tool": "notes", "args": {"about": "customer"}}, refused, good]
+    result, passed = through_the_gate(steady(api), test_dir, api, case, answers, redis=redis.address, schema=mode)
+    assert (result.decision["status"], result.decision["action"]) == ("decided", good["action"])
+    assert len(passed) == 4
+    names = {tool.get("function", tool)["name"] for tool in passed[0].body["tools"]}
+    assert "notes" in names
+    assert "Paid late once." in json.dumps(passed[2].body["messages"]), "the result was not told"
 
 
 def test_the_next_version_of_anthropics_api_takes_the_body_without_temperature(steady, test_dir, binary):

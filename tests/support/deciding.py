@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import shutil
 import subprocess
 
 from . import libconfig, model, paths
@@ -38,9 +40,28 @@ def decided_by_a_model(policy):
     return next((case for case in found if case.body.get("memory")), found[0])
 
 
-def settings(**models):
+NOTES = "notes:customer"  # what the tool of with_a_tool() reads
+
+
+def with_a_tool(directory, policy):
+    """A copy of a policy with a tool added: `notes`, which reads NOTES. The model may call it twice."""
+    shutil.copytree(paths.SCHEMAS, directory / "schemas", dirs_exist_ok=True)
+    copy = directory / policy.relative_to(paths.ROOT)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    text, number = re.subn(r"(\nbudget *= *\{)", "\ntools = { notes = { why = \"What colleagues wrote.\"; redis = \"HGETALL notes:{args.about}\";"
+                           " args = { about = { type = \"string\"; enum = [\"customer\", \"order\"]; }; }; max_calls = 2; max_bytes = 32768; }; };"
+                           "\n\\1 max_tool_calls = 2; ", policy.read_text())
+    assert number == 1
+    copy.write_text(re.sub(r"max_model_calls = \d+", "max_model_calls = 4", text))
+    if policy.with_suffix(".prompt.md").exists():
+        shutil.copy(policy.with_suffix(".prompt.md"), copy.parent)
+    return copy
+
+
+def settings(redis=None, **models):
     """Settings for `verdict decide`: models, and a broker that is never asked."""
     return libconfig.dumps({"kafka": {"brokers": "127.0.0.1:1", "start": "earliest", "topics": ({"name": "events"},)},
+                            "redis": {"address": redis} if redis else None,
                             "models": models, "policies": {"dir": str(paths.POLICIES)}})
 
 
@@ -51,16 +72,20 @@ class Result:
     stderr: str
 
 
-def decide(directory, case, models=None, event=None, env=None, answers=(), timeout=60):
+def decide(directory, case, models=None, event=None, env=None, answers=(), redis=None, timeout=60):
     """Decides the case's event in a process of its own; with these models, or with raw answers in the place of one.
+
+    The context is the case's; with redis, an address, it is read there, and tools read there too.
 
     None when the policy does not match the event, or it is a dead letter.
     """
     files = {"event.json": json.dumps(event if event is not None else case.body["event"]),
              "context.json": json.dumps(case.body.get("context", {}))}
-    argv = [str(paths.BINARY), "decide", str(case.policy), "event.json", "--context", "context.json", "--json"]
+    argv = [str(paths.BINARY), "decide", str(case.policy), "event.json", "--json"]
+    if redis is None:
+        argv += ["--context", "context.json"]
     if models is not None:
-        files["settings.cfg"] = settings(**models)
+        files["settings.cfg"] = settings(redis, **models)
         argv += ["-c", "settings.cfg"]
     for answer in answers:
         argv += ["--answer", answer if isinstance(answer, str) else json.dumps(answer)]

@@ -124,6 +124,9 @@ class Obedient:
         self._turn = itertools.count()
 
     def __call__(self, request):
+        if "tools" in request and not any(message["role"] == "tool" for message in request["messages"]):
+            return model.completion(None, "tool_calls", [{"id": "call_1", "type": "function", "function": {
+                "name": request["tools"][0]["function"]["name"], "arguments": json.dumps({"about": "customer"})}}])
         turn = next(self._turn)
         schema = model.asked_schema(request)
         user = next(m["content"] for m in request["messages"] if m["role"] == "user")

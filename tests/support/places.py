@@ -30,9 +30,10 @@ def like(case, path, text, expect, answer):
 
 
 def run_cases(directory, rows):
-    """`verdict test` with these cases, rows: {policy: [case, ...]}; what it printed."""
-    shutil.copytree(paths.POLICIES, directory / "policies")
-    shutil.copytree(paths.SCHEMAS, directory / "schemas")
+    """`verdict test` with these cases, rows: {policy: [case, ...]}; what it printed. Policies may stand in the directory already."""
+    if not (directory / "policies").exists():
+        shutil.copytree(paths.POLICIES, directory / "policies")
+        shutil.copytree(paths.SCHEMAS, directory / "schemas")
     for policy, cases in rows.items():
         (directory / policy.relative_to(paths.ROOT)).with_suffix(".cases.json").write_text(json.dumps(cases))
     return subprocess.run([str(paths.BINARY), "test", "policies"], cwd=directory, capture_output=True, text=True, timeout=120)
