@@ -31,6 +31,7 @@ libmicrohttpd-dev                                          | build | admin port
 libssl-dev                                                 | build | hashes and signatures
 libpcre2-dev                                               | build | regular expressions
 zlib1g-dev                                                 | build | checksums
+libjemalloc-dev                                            | build | memory allocator, as redis-server's
 redis-server                                               | build | the demo and the tests start one of their own
 libcmocka-dev                                              | test  | unit tests
 python3-pytest                                             | test  | integration tests
