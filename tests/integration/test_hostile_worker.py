@@ -123,7 +123,7 @@ class World:
                 shutil.copy(path, copy)
                 if path.with_suffix(".prompt.md").exists():
                     shutil.copy(path.with_suffix(".prompt.md"), copy.parent)
-            text = copy.read_text()
+            text = re.sub(r"deadline_ms = \d+", "deadline_ms = 60000", copy.read_text())  # many wait for their key here
             for topic in self.sources:
                 text = text.replace(f'"{topic}"', f'"{self.prefix}.{topic}"')
             copy.write_text(text)
