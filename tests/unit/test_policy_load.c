@@ -147,7 +147,6 @@ static void test_every_mistake_is_refused_with_its_words(void **state)
         {{.more = "redact = { };"}, "redact is a group"},
         {{.more = "budget = { max_tool_calls = 1; };"}, "max_tool_calls has no tools to bound"},
         {{.more = "budget = { on_unavailable = \"give_up\"; };"}, "fallback"},
-        {{.more = "budget = { per_key = { }; };"}, "per_key is not supported"},
         {{.more = "budget = { max_model_calls = 21; };"}, "max_model_calls is 21"},
         {{.more = "state = { };"}, "state.fields is missing"},
         {{.more = "memory = { };"}, "memory.write is missing"},

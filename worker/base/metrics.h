@@ -58,6 +58,10 @@
         "Fetch to settled.")                                                                       \
     ROW(KEY_REPARTITION, COUNTER, "verdict_key_repartition_total", "topic",                        \
         "Policy keys seen on more than one partition: their order is not kept.")                   \
+    ROW(LIMIT_EXCEEDED, COUNTER, "verdict_limit_exceeded_total", "policy,limit",                   \
+        "Proposals that a limit across decisions did not let through.")                            \
+    ROW(LIMITS_CLOSED, GAUGE, "verdict_limits_closed", "",                                         \
+        "1 while limits are closed, since Redis has lost what was reserved.")                      \
     ROW(REDIS_ERRORS, COUNTER, "verdict_redis_errors_total", "", "Redis requests that failed.")    \
     ROW(JOURNAL, COUNTER, "verdict_journal_total", "event",                                        \
         "Journal of paid answers: written, hit, or why not.")                                      \

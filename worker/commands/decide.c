@@ -14,6 +14,7 @@
 #include "model/router.h"
 #include "ops/settings.h"
 #include "pipeline/job.h"
+#include "pipeline/limits.h"
 #include "redis/client.h"
 
 #define MAX_MODELS 64
@@ -25,6 +26,7 @@ struct deciding {
     struct vd_policy_set *set;
     struct vd_loop *loop;
     struct vd_redis *redis;
+    struct vd_limiter *limiter; /* NULL: without Redis */
     struct vd_router *router;
     struct vd_tool_hosts *tool_hosts;
     struct vd_event_reader *reader;
@@ -226,6 +228,16 @@ static enum vd_code make_tool_hosts(struct deciding *d, struct vd_err *err)
     return vd_tool_hosts_new(d->loop, confs, count, &d->tool_hosts, err);
 }
 
+static enum vd_code make_limiter(struct deciding *d, struct vd_err *err)
+{
+    struct vd_limiter_conf conf = {.loop = d->loop, .redis = d->redis, .timeout_ms = 2000};
+
+    if (d->redis == NULL)
+        return VD_OK;
+    conf.prefix = d->settings->redis_prefix;
+    return vd_limiter_new(&conf, &d->limiter, err);
+}
+
 static enum vd_code prepare(struct deciding *d, const struct vd_args *args, struct vd_err *err)
 {
     const char *config = vd_args_get(args, "config", NULL);
@@ -246,6 +258,8 @@ static enum vd_code prepare(struct deciding *d, const struct vd_args *args, stru
         rc = make_tool_hosts(d, err);
     if (rc == VD_OK)
         rc = make_redis(d, vd_args_get(args, "context", NULL), err);
+    if (rc == VD_OK)
+        rc = make_limiter(d, err);
     return rc;
 }
 
@@ -258,6 +272,8 @@ static enum vd_code decide(struct deciding *d, struct vd_err *err)
 
     d->services.loop = d->loop;
     d->services.redis = d->redis;
+    d->services.limiter = d->limiter;
+    d->services.limits_dry = true;
     d->services.router = d->router;
     d->services.tool_hosts = d->tool_hosts;
     d->services.context = d->context;
@@ -305,6 +321,8 @@ static enum vd_code show(struct deciding *d, bool json, struct vd_err *err)
             vd_trace_print_dead_letter(o);
     }
     (void)vd_output_free(outputs);
+    if (vd_policy_set_get(d->set, 0)->limit_count > 0 && d->limiter == NULL && !json)
+        printf("  Without Redis, limits are taken as unused by others.\n");
     return rc;
 }
 
@@ -314,6 +332,7 @@ static void tear_down(struct deciding *d)
     (void)vd_router_free(d->router);
     (void)vd_tool_hosts_free(d->tool_hosts);
     (void)vd_redis_free(d->redis);
+    (void)vd_limiter_free(d->limiter);
     (void)vd_loop_free(d->loop);
     (void)vd_event_reader_free(d->reader);
     vd_event_fini(&d->event);

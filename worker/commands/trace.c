@@ -159,6 +159,21 @@ static void print_step(const struct trace *t, const cJSON *step, bool first)
     print_rules(t, vd_json_get(step, "rules"));
 }
 
+static void print_limits(const struct trace *t, const cJSON *limits)
+{
+    const cJSON *limit;
+
+    cJSON_ArrayForEach(limit, limits)
+    {
+        line(t, DIM, "limit");
+        put_clean(vd_json_get_string(limit, "id"));
+        printf(" of ");
+        put_clean(vd_json_get_string(limit, "key"));
+        printf(": %lld of %lld used with this decision\n", (long long)number(limit, "used"),
+               (long long)number(limit, "max"));
+    }
+}
+
 static void print_outcome(const struct trace *t, const cJSON *decision)
 {
     struct vd_span status = vd_json_get_string(decision, "status"),
@@ -220,6 +235,7 @@ enum vd_code vd_trace_print(struct vd_span audit_json, bool whole, bool colour, 
     }
     if (first)
         print_rules(&t, vd_json_get(decision, "rules"));
+    print_limits(&t, vd_json_get(decision, "limits"));
     print_outcome(&t, decision);
     (void)vd_json_free(audit);
     return VD_OK;

@@ -145,6 +145,8 @@ struct vd_kafka_callbacks {
     /* A new record, in offset order within its partition. May settle it, but only from a later turn on or by vd_kafka_settle()
      * right here: both work. */
     void (*record)(void *arg, struct vd_record *rec);
+    /* Optional. A partition was assigned, and the group has committed nothing on any of its topics: nobody has decided anything yet. */
+    void (*first_start)(void *arg);
     /* Optional (NULL: true). It is known where the partition goes on, and nothing of it was delivered yet: what earlier owners left
      * behind can be finished now, none of them can commit any more (delivery.md). True: deliver; false: when
      * vd_kafka_ready() is called. */

@@ -33,6 +33,37 @@ static bool add_topic(struct vd_lookup *l, const char *name)
     return code == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+static bool any_committed(const rd_kafka_topic_partition_list_t *list)
+{
+    bool any = false;
+    int i;
+
+    for (i = 0; i < list->cnt; i++)
+        any = any || list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR || list->elems[i].offset >= 0;
+    return any;
+}
+
+/* Has the group committed anything on any topic? Asked only where nothing is committed on those of `all`. */
+static void look_at_group(struct vd_lookup *l)
+{
+    rd_kafka_topic_partition_list_t *mine = l->all;
+    size_t i;
+
+    l->group_committed = l->topics == NULL || any_committed(mine);
+    if (l->group_committed)
+        return;
+    l->all = rd_kafka_topic_partition_list_new(16);
+    for (i = 0; i < l->topic_count && !l->group_committed; i++)
+        l->group_committed = !add_topic(l, l->topics[i]);
+    if (!l->group_committed)
+        l->group_committed =
+            rd_kafka_committed(l->rk, l->all, LOOKUP_TIMEOUT_MS) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+            any_committed(l->all);
+    rd_kafka_topic_partition_list_destroy(l->all);
+    l->all = mine;
+    l->err.code = VD_OK;
+}
+
 void vd_lookup_run(struct vd_lookup *l)
 {
     rd_kafka_resp_err_t code;
@@ -55,6 +86,7 @@ void vd_lookup_run(struct vd_lookup *l)
     }
     if (!l->marks)
         return;
+    look_at_group(l);
     l->low = vd_alloc_array((size_t)l->wanted->cnt, sizeof(*l->low));
     l->high = vd_alloc_array((size_t)l->wanted->cnt, sizeof(*l->high));
     if (l->low == NULL || l->high == NULL) {

@@ -12,8 +12,12 @@
 #include "kafka/recovery.h"
 
 struct vd_lookup {
-    rd_kafka_t *rk;                          /* borrowed; its group is asked */
-    bool marks;                              /* ask for low and high as well */
+    rd_kafka_t *rk; /* borrowed; its group is asked */
+    bool marks;     /* ask for low and high as well */
+    const char *const
+        *topics; /* all that the group consumes, borrowed; has the group committed anything? */
+    size_t topic_count;
+    bool group_committed; /* it has, or that is not known; without topics: true */
     rd_kafka_topic_partition_list_t *wanted; /* filled by the caller, sorted; owned */
     rd_kafka_topic_partition_list_t
         *all;            /* every partition of the wanted ones' topics, with what is committed */

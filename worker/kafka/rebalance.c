@@ -543,6 +543,8 @@ static void recovery_done(void *arg)
         lookup_failed(k, &w->lookup.err);
     } else if (current) {
         k->lookup_failures = 0;
+        if (!w->lookup.group_committed && k->callbacks.first_start != NULL)
+            k->callbacks.first_start(k->arg);
         for (i = 0; i < w->lookup.wanted->cnt; i++) {
             const rd_kafka_topic_partition_t *tp = &w->lookup.wanted->elems[i];
             struct vd_partition *part = vd_partition_find(k, tp->topic, tp->partition);
@@ -577,6 +579,8 @@ void vd_rebalance_lookup(struct vd_kafka *k)
     w->k = k;
     w->lookup.rk = k->rk;
     w->lookup.marks = true;
+    w->lookup.topics = k->conf.topics;
+    w->lookup.topic_count = k->conf.topic_count;
     w->lookup.wanted = rd_kafka_topic_partition_list_new((int)k->part_count);
     w->epochs = vd_alloc_array(k->part_count, sizeof(*w->epochs));
     for (i = 0; w->epochs != NULL && i < k->part_count; i++) {

@@ -10,6 +10,7 @@
 #include "model/router.h"
 #include "ops/group_keys.h"
 #include "pipeline/journal.h"
+#include "pipeline/limits.h"
 #include "pipeline/quota.h"
 #include "policy/canary.h"
 #include "redis/client.h"
@@ -138,6 +139,24 @@ static void write_journal(const struct vd_status_sources *s, cJSON *root)
         put_int(o, vd_journal_event_name((enum vd_journal_event)i), (int64_t)j.events[i]);
 }
 
+static void put_time(cJSON *object, const char *key, bool known, int64_t wall_ms)
+{
+    char text[VD_RFC3339_SIZE];
+
+    vd_rfc3339_format(wall_ms, text);
+    put_text(object, key, known ? text : NULL);
+}
+
+static void write_limits(const struct vd_status_sources *s, cJSON *root)
+{
+    struct vd_limiter_status l = vd_limiter_status(s->limiter);
+    cJSON *o = put_object(root, "limits");
+
+    put_text(o, "state", vd_limiter_state_name(l.state));
+    put_time(o, "closed_since", l.state == VD_LIMITER_CLOSED, l.since_ms);
+    put_time(o, "closed_until", l.state == VD_LIMITER_CLOSED, l.until_ms);
+}
+
 static void write_quota(const struct vd_status_sources *s, size_t model,
                         const struct vd_router_status *m, cJSON *parent)
 {
@@ -247,9 +266,12 @@ void vd_status_reason(const struct vd_status_sources *s, char *out, size_t size)
 {
     struct vd_kafka_status k;
     struct vd_pipeline_status p = vd_pipeline_status(s->pipeline);
+    struct vd_limiter_status limits = vd_limiter_status(s->limiter);
+    char until[VD_RFC3339_SIZE];
     const char *why = "";
 
     out[0] = '\0';
+    vd_rfc3339_format(limits.until_ms, until);
     vd_kafka_status(s->kafka, &k);
     if (k.trouble[0] != '\0')
         (void)snprintf(out, size, "kafka: %s", k.trouble);
@@ -268,6 +290,9 @@ void vd_status_reason(const struct vd_status_sources *s, char *out, size_t size)
              vd_mono_ms() - k.last_commit_mono_ms > 5000)
         (void)snprintf(out, size, "commit: the last one was %" PRId64 " ms ago",
                        vd_mono_ms() - k.last_commit_mono_ms);
+    else if (limits.state == VD_LIMITER_CLOSED)
+        (void)snprintf(out, size, "limits: closed until %s, Redis had lost what was reserved",
+                       until);
     else if (p.in_flight - p.immovable >= s->inflight_limit)
         (void)snprintf(out, size, "in flight: at worker.max_in_flight");
 }
@@ -288,6 +313,7 @@ enum vd_code vd_status_write(const struct vd_status_sources *s, struct vd_buf *o
     write_kafka(s, root);
     write_redis(s, root);
     write_journal(s, root);
+    write_limits(s, root);
     write_models(s, root);
     write_policies(s, root);
     (void)vd_json_write(out, root);

@@ -13,6 +13,7 @@
 
 struct vd_group_keys;
 struct vd_journal;
+struct vd_limiter;
 struct vd_quota;
 struct vd_redis;
 struct vd_router;
@@ -24,6 +25,7 @@ struct vd_status_sources {
     const struct vd_redis *redis; /* NULL: none configured */
     const struct vd_group_keys *keys;
     const struct vd_journal *journal; /* NULL: none is kept */
+    const struct vd_limiter *limiter; /* NULL: no Redis */
     const struct vd_quota *quota;     /* with a router */
     const struct vd_router *router;   /* NULL: none configured */
     const struct vd_policy_set *policies;

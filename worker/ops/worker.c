@@ -16,6 +16,7 @@
 #include "ops/group_keys.h"
 #include "ops/status.h"
 #include "pipeline/journal.h"
+#include "pipeline/limits.h"
 #include "pipeline/pipeline.h"
 #include "reason/cases.h"
 #include "redis/client.h"
@@ -51,6 +52,7 @@ struct vd_worker {
     size_t default_model_count;
     struct vd_group_keys *keys;
     struct vd_journal *journal;
+    struct vd_limiter *limiter;
     struct vd_quota *quota; /* NULL: no models */
     enum phase phase;
     bool reloading;
@@ -311,6 +313,7 @@ static struct vd_status_sources sources_of(const struct vd_worker *w)
         .redis = w->redis,
         .keys = w->keys,
         .journal = w->journal,
+        .limiter = w->limiter,
         .quota = w->quota,
         .router = w->router,
         .policies = w->policies,
@@ -483,6 +486,11 @@ static void check_policies(const struct vd_worker *w, struct vd_diags *diags)
         if (has_redis_tool(p) && w->settings->redis_address == NULL)
             vd_diag_error(diags, p->file, 0, "redis = { address = \"127.0.0.1:6379\"; };",
                           "policy %s has a Redis tool, and no redis.address is set", p->id);
+        if ((p->limit_count > 0 || p->budget.per_key.window_s > 0) &&
+            w->settings->redis_address == NULL)
+            vd_diag_error(diags, p->file, 0, "redis = { address = \"127.0.0.1:6379\"; };",
+                          "policy %s has %s, and no redis.address is set", p->id,
+                          p->limit_count > 0 ? "limits" : "budget.per_key");
         for (size_t t = 0; t < w->settings->topic_count; t++)
             read = read || vd_policy_reads(p, vd_span_of(w->settings->topics[t].name));
         if (!read && p->mode != VD_MODE_OFF)
@@ -508,7 +516,9 @@ static bool must_not_evict(const struct vd_policy_set *set)
     bool keeps = false;
 
     for (size_t i = 0; i < vd_policy_set_count(set); i++)
-        keeps = keeps || vd_policy_set_get(set, i)->dedupe_id != NULL;
+        keeps = keeps || vd_policy_set_get(set, i)->dedupe_id != NULL ||
+                vd_policy_set_get(set, i)->limit_count > 0 ||
+                vd_policy_set_get(set, i)->budget.per_key.window_s > 0;
     return keeps;
 }
 
@@ -529,6 +539,19 @@ static enum vd_code make_redis(struct vd_worker *w, struct vd_err *err)
     if (s->redis_address == NULL)
         return VD_OK;
     return vd_redis_new(w->loop, &conf, on_redis_state, w, &w->redis, err);
+}
+
+static enum vd_code make_limiter(struct vd_worker *w, struct vd_err *err)
+{
+    struct vd_limiter_conf conf = {
+        .loop = w->loop,
+        .redis = w->redis,
+        .prefix = w->settings->redis_prefix,
+        .metrics = w->metrics,
+        .timeout_ms = (uint32_t)w->settings->redis_timeout_ms,
+    };
+
+    return w->redis == NULL ? VD_OK : vd_limiter_new(&conf, &w->limiter, err);
 }
 
 static enum vd_code make_journal(struct vd_worker *w, struct vd_err *err)
@@ -648,6 +671,7 @@ static enum vd_code make_pipeline(struct vd_worker *w, struct vd_err *err)
         .loop = w->loop,
         .redis = w->redis,
         .journal = w->journal,
+        .limiter = w->limiter,
         .router = w->router,
         .tool_hosts = w->tool_hosts,
         .metrics = w->metrics,
@@ -740,6 +764,8 @@ enum vd_code vd_worker_new(const struct vd_settings *settings,
     if (rc == VD_OK)
         rc = make_journal(w, err);
     if (rc == VD_OK)
+        rc = make_limiter(w, err);
+    if (rc == VD_OK)
         rc = make_router(w, err);
     if (rc == VD_OK)
         rc = make_tool_hosts(w, err);
@@ -767,6 +793,7 @@ void *vd_worker_free(struct vd_worker *w)
     (void)vd_redis_free(w->redis);
     (void)vd_group_keys_free(w->keys);
     (void)vd_journal_free(w->journal);
+    (void)vd_limiter_free(w->limiter);
     (void)vd_quota_free(w->quota);
     (void)vd_kafka_free(w->kafka);
     (void)vd_pipeline_free(w->pipeline);

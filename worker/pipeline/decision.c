@@ -117,6 +117,25 @@ static void write_rules(const struct vd_decision *d, struct vd_buf *out)
     (void)vd_buf_add_char(out, ']');
 }
 
+static void write_limits(const struct vd_decision *d, struct vd_buf *out)
+{
+    const struct vd_limit_plan *plan = d->outcome->plan;
+
+    name(out, "limits");
+    (void)vd_buf_add_char(out, '[');
+    for (size_t i = 0; plan != NULL && i < plan->want_count; i++) {
+        const struct vd_limit_want *want = &plan->wants[i];
+
+        (void)vd_buf_add_c(out, i > 0 ? ",{" : "{");
+        word(out, "id", want->limit->name);
+        text(out, "key", want->key);
+        integer(out, "used", d->outcome->reserved[i].used + vd_limit_needed(plan, want));
+        integer(out, "max", want->max);
+        (void)vd_buf_add_char(out, '}');
+    }
+    (void)vd_buf_add_char(out, ']');
+}
+
 static void write_usage(const struct vd_decision *d, struct vd_buf *out)
 {
     const struct vd_usage *u = &d->usage;
@@ -174,8 +193,7 @@ enum vd_code vd_decision_write(const struct vd_decision *d, struct vd_buf *out)
     else
         (void)vd_json_write(out, o->evidence);
     write_rules(d, out);
-    name(out, "limits");
-    (void)vd_buf_add_c(out, "[]");
+    write_limits(d, out);
     write_usage(d, out);
     (void)vd_buf_add_char(out, '}');
     return out->failed;

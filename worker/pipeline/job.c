@@ -72,6 +72,7 @@ void vd_job_cancel(struct vd_job *job)
     if (job->lookup != NULL)
         vd_lookup_cancel(job->lookup);
     job->lookup = NULL;
+    vd_job_limits_cancel(job);
     if (job->ask != NULL)
         vd_ask_orphan(job->ask);
     job->ask = NULL;

@@ -31,6 +31,7 @@
 struct vd_job;
 struct vd_journal;
 struct vd_redis;
+struct vd_limiter;
 struct vd_router;
 struct vd_tool_hosts;
 
@@ -38,9 +39,12 @@ struct vd_job_services {
     struct vd_loop *loop;
     struct vd_redis
         *redis; /* NULL: no Redis is configured; policies with contexts are refused at load */
-    struct vd_journal *journal;       /* NULL: none is kept */
-    struct vd_router *router;         /* NULL: no model is configured: fallbacks decide */
     struct vd_tool_hosts *tool_hosts; /* NULL: no HTTP tool may be called */
+    struct vd_journal *journal; /* NULL: none is kept */
+    struct vd_limiter
+        *limiter;             /* NULL: no Redis: limits count as exceeded, in a dry run as unused */
+    bool limits_dry;          /* `verdict decide`: look at limits, reserve nothing */
+    struct vd_router *router; /* NULL: no model is configured: fallbacks decide */
     struct vd_metrics *metrics;
     const cJSON *context; /* `verdict decide`: values by context name instead of Redis; else NULL */
     const char *cluster_id;                        /* NULL: none */

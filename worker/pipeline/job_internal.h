@@ -7,6 +7,7 @@
  * job_reason.c   the reasoning, driven: models, deadline
  * job_tools.c    what the model looks up
  * job_wait.c     no model can be asked, and the policy waits
+ * job_limits.c   limits across decisions and the calls of a key: reserved before they are used
  * job_settle.c   the end of every path: decision, dead letter, skip
  */
 #ifndef VD_PIPELINE_JOB_INTERNAL_H
@@ -15,6 +16,7 @@
 #include "base/limits.h"
 #include "pipeline/ask.h"
 #include "pipeline/job.h"
+#include "pipeline/limits.h"
 #include "pipeline/lookup.h"
 #include "pipeline/tools.h"
 #include "reason/reason.h"
@@ -80,6 +82,18 @@ struct vd_job {
     uint64_t answers_before; /* of its models, to anybody, when it asked */
 
     enum vd_job_health health;
+
+    /* limits */
+    struct vd_limiter_call *reserve;
+    bool reserved;  /* what is about to be published */
+    bool reserving; /* what the reasoning has accepted */
+    int64_t reserve_since_ms, reserve_until_ms;
+    struct vd_timer *reserve_timer; /* until the next try */
+    unsigned quota_step;            /* budget.per_key: of which ask the following are */
+    int64_t quota_wanted, quota_granted, quota_spent; /* calls */
+    char quota_id[VD_SHA256_HEX_SIZE + 12];
+    char quota_base[120];
+
     struct vd_output *outputs;
     struct vd_job *next;
 };
@@ -108,7 +122,7 @@ void vd_job_journal_begin(struct vd_job *job);
 void vd_job_begin_reasoning(struct vd_job *job, bool context_missing);
 
 struct vd_ask_request vd_job_ask_request(struct vd_job *job);
-/* Ask, call tools, or settle: whatever the reasoning waits for. */
+/* Ask, call tools, reserve, or settle: whatever the reasoning waits for. */
 void vd_job_ask(struct vd_job *job);
 
 /* job_wait.c. True: it waits now, and vd_job_ask() follows; or memory was out, and it has settled. */
@@ -120,6 +134,19 @@ void vd_job_wait_over(struct vd_job *job);
 
 /* job_tools.c: the reasoning is in TOOLS; vd_job_ask() follows when all calls have ended. */
 void vd_job_call_tools(struct vd_job *job);
+
+/* The fallback decides, or what there is no time for is left out. */
+void vd_job_stop(struct vd_job *job, enum vd_stop stop);
+
+/* job_limits.c: reserve what the reasoning (RESERVE) has accepted; vd_job_ask() follows. Again while it is under way: nothing. */
+void vd_job_reserve(struct vd_job *job);
+/* The job is settled. reserved: what it reserved is published; else it is given back. */
+void vd_job_limits_over(struct vd_job *job, bool reserved);
+void vd_job_limits_cancel(struct vd_job *job);
+/* budget.per_key. True: the calls of this ask must be counted first, and vd_job_ask() follows; false: request may make so many. */
+bool vd_job_count_calls(struct vd_job *job, struct vd_ask_request *request);
+/* So many were made after all. */
+void vd_job_calls_made(struct vd_job *job, int64_t calls);
 
 /* job_settle.c. started: the pipeline waits for settled(). */
 void vd_job_settle(struct vd_job *job, struct vd_output *take_outputs, bool started);

@@ -6,14 +6,14 @@
 #define DEADLINE_SLACK_MS 20 /* the router and our timer wait for the same moment */
 #define JOURNAL_SHARE     4  /* of the time left: so much may be spent on waiting for the entry */
 
-static void stop_reasoning(struct vd_job *job, enum vd_stop stop)
+void vd_job_stop(struct vd_job *job, enum vd_stop stop)
 {
     struct vd_err err;
 
     if (vd_reason_stop(job->reason, stop, &err) != VD_OK)
         vd_job_failed(job, &err);
     else
-        vd_job_settle_outcome(job);
+        vd_job_ask(job);
 }
 
 static void on_answer(void *arg, const struct vd_ask_result *result)
@@ -29,7 +29,8 @@ static void on_answer(void *arg, const struct vd_ask_result *result)
     }
     job->ask = NULL;
     job->calls += result->calls;
-    if (job->state != VD_JOB_REASON)
+    vd_job_calls_made(job, result->calls);
+    if (job->state != VD_JOB_REASON || vd_reason_state(job->reason) != VD_REASON_ASK)
         return; /* the deadline decided first */
     if (result->stopped && vd_job_wait_after(job, result))
         return;
@@ -38,9 +39,9 @@ static void on_answer(void *arg, const struct vd_ask_result *result)
         bool late = vd_mono_ms() + DEADLINE_SLACK_MS >= vd_job_deadline_mono_ms(job);
         bool switched_off = job->holds && job->s->stop_models;
 
-        stop_reasoning(job, switched_off ? VD_STOP_KILL_SWITCH
-                            : late       ? VD_STOP_DEADLINE
-                                         : result->stop);
+        vd_job_stop(job, switched_off ? VD_STOP_KILL_SWITCH
+                         : late       ? VD_STOP_DEADLINE
+                                      : result->stop);
         return;
     }
     vd_job_wait_over(job);
@@ -62,7 +63,7 @@ static void on_entry(void *arg, struct vd_lookup_result *result)
     if (!vd_job_came_back(job))
         return;
     job->lookup = NULL;
-    if (job->state != VD_JOB_REASON)
+    if (job->state != VD_JOB_REASON || vd_reason_state(job->reason) != VD_REASON_ASK)
         return; /* the deadline decided first */
     vd_metric_add(job->s->metrics, VD_M_WAIT, "redis", "", (uint64_t)result->wait_ms);
     if (result->err.code != VD_OK) {
@@ -149,8 +150,12 @@ void vd_job_ask(struct vd_job *job)
         vd_job_settle_outcome(job);
         return;
     }
+    if (vd_reason_state(job->reason) == VD_REASON_RESERVE) {
+        vd_job_reserve(job);
+        return;
+    }
     if (job->s->router == NULL || job->s->stop_models) {
-        stop_reasoning(job, job->s->router == NULL ? VD_STOP_NO_MODEL : VD_STOP_KILL_SWITCH);
+        vd_job_stop(job, job->s->router == NULL ? VD_STOP_NO_MODEL : VD_STOP_KILL_SWITCH);
         return;
     }
     if (vd_reason_state(job->reason) == VD_REASON_TOOLS) {
@@ -160,10 +165,10 @@ void vd_job_ask(struct vd_job *job)
     if (read_entry(job) || (job->journal != NULL && recall_answer(job, &request)))
         return;
     if (request.calls_left <= 0) {
-        stop_reasoning(job, VD_STOP_MODEL_UNAVAILABLE);
+        vd_job_stop(job, VD_STOP_MODEL_UNAVAILABLE);
         return;
     }
-    if (vd_job_wait_before(job, &request))
+    if (vd_job_wait_before(job, &request) || vd_job_count_calls(job, &request))
         return;
     vd_job_journal_begin(job);
     rc = vd_ask_start(&request, on_answer, job, &job->ask, &err);
@@ -172,16 +177,20 @@ void vd_job_ask(struct vd_job *job)
     else if (rc == VD_E_NOMEM)
         vd_job_failed(job, &err);
     else
-        stop_reasoning(job, VD_STOP_MODEL_UNAVAILABLE);
+        vd_job_stop(job, VD_STOP_MODEL_UNAVAILABLE);
 }
 
 static void on_deadline(void *arg)
 {
     struct vd_job *job = arg;
 
-    if (job->state != VD_JOB_REASON || vd_job_wait_at_deadline(job))
+    /* What is accepted is reserved at once, or not at all. */
+    if (job->state != VD_JOB_REASON || vd_reason_state(job->reason) == VD_REASON_RESERVE ||
+        vd_job_wait_at_deadline(job))
         return;
+    vd_job_limits_cancel(job);
     if (job->ask != NULL) {
+        vd_job_calls_made(job, vd_ask_sent(job->ask));
         job->calls += vd_ask_sent(job->ask); /* spent, though nobody waits for the answer */
         vd_ask_cancel(job->ask);
         job->ask = NULL;
@@ -193,7 +202,7 @@ static void on_deadline(void *arg)
         vd_tools_cancel(job->tools);
         job->tools = NULL;
     }
-    stop_reasoning(job, VD_STOP_DEADLINE);
+    vd_job_stop(job, VD_STOP_DEADLINE);
 }
 
 void vd_job_begin_reasoning(struct vd_job *job, bool context_missing)
@@ -203,6 +212,7 @@ void vd_job_begin_reasoning(struct vd_job *job, bool context_missing)
         .decision_id = vd_span_of(job->id),
         .marker_key = job->s->marker_key,
         .redact_key = job->s->redact_key,
+        .no_limits = job->policy->mode == VD_MODE_SHADOW && !job->s->limits_dry,
     };
     int64_t left_ms = vd_job_deadline_mono_ms(job) - vd_mono_ms();
     struct vd_err err;
@@ -218,15 +228,15 @@ void vd_job_begin_reasoning(struct vd_job *job, bool context_missing)
         else
             vd_job_settle_outcome(job);
     } else if (job->forced) {
-        stop_reasoning(job, job->forced_stop);
+        vd_job_stop(job, job->forced_stop);
     } else if (context_missing) {
-        stop_reasoning(job, VD_STOP_CONTEXT_UNAVAILABLE);
+        vd_job_stop(job, VD_STOP_CONTEXT_UNAVAILABLE);
     } else if (job->dedupe_missed) {
-        stop_reasoning(job, VD_STOP_DEDUPE_UNAVAILABLE);
-    } else if (vd_reason_state(job->reason) == VD_REASON_DONE) {
-        vd_job_settle_outcome(job);
+        vd_job_stop(job, VD_STOP_DEDUPE_UNAVAILABLE);
+    } else if (vd_reason_state(job->reason) != VD_REASON_ASK) {
+        vd_job_ask(job); /* a shortcut, or a person decides */
     } else if (left_ms <= 0) {
-        stop_reasoning(job, VD_STOP_DEADLINE);
+        vd_job_stop(job, VD_STOP_DEADLINE);
     } else if (job->timer == NULL &&
                vd_timer_new(job->s->loop, on_deadline, job, &job->timer) != VD_OK) {
         (void)vd_err_nomem(&err, "timer");

@@ -23,6 +23,7 @@ void vd_job_settle(struct vd_job *job, struct vd_output *take_outputs, bool star
     assert(job->state != VD_JOB_SETTLED); /* I1 */
     job->state = VD_JOB_SETTLED;
     vd_job_wait_over(job);
+    vd_job_limits_over(job, job->reserved);
     job->outputs = take_outputs;
     job->timer = vd_timer_free(job->timer);
     if (started && !job->detached)
@@ -221,6 +222,7 @@ void vd_job_settle_outcome(struct vd_job *job)
     }
     count_outcome(job, o, d.total_ms);
     job->health = health_of(job, o);
+    job->reserved = o->plan != NULL && o->plan->want_count > 0;
     vd_job_settle(job, outputs, true);
 }
 

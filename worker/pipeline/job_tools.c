@@ -33,7 +33,7 @@ static void on_tools(void *arg, const struct vd_tool_result *results, size_t cou
     if (!vd_job_came_back(job))
         return;
     job->tools = NULL;
-    if (job->state != VD_JOB_REASON)
+    if (job->state != VD_JOB_REASON || vd_reason_state(job->reason) != VD_REASON_TOOLS)
         return; /* the deadline decided first */
     keep(job, vd_reason_tool_requests(job->reason, &requested), results, count);
     if (vd_reason_tool_results(job->reason, results, &err) != VD_OK)

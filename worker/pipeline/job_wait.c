@@ -134,6 +134,7 @@ bool vd_job_wait_at_deadline(struct vd_job *job)
     if (!waits(job) || job->ask == NULL || vd_ask_available(&request, &retry_ms))
         return false;
     job->calls += vd_ask_sent(job->ask);
+    vd_job_calls_made(job, vd_ask_sent(job->ask));
     vd_ask_cancel(job->ask);
     job->ask = NULL;
     job->given_up_asks++; /* its callback follows, and must not be taken for the next one's */

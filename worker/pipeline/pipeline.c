@@ -11,6 +11,7 @@
 #include "pipeline/dead_letter.h"
 #include "pipeline/holds.h"
 #include "pipeline/keys.h"
+#include "pipeline/limits.h"
 #include "policy/canary.h"
 #include "policy/facts.h"
 
@@ -93,6 +94,7 @@ enum vd_code vd_pipeline_new(const struct vd_pipeline_conf *conf, struct vd_poli
         return vd_err_nomem(err, "pipeline");
     }
     memcpy(p->topics, conf->topics, conf->topic_count * sizeof(*p->topics));
+    vd_limiter_watch(p->services.limiter, set);
     *ret_pipeline = p;
     return VD_OK;
 }
@@ -121,6 +123,7 @@ void vd_pipeline_set_policies(struct vd_pipeline *p, struct vd_policy_set *set)
     struct vd_policy_set *old = p->set;
 
     p->set = vd_policy_set_retain(set);
+    vd_limiter_watch(p->services.limiter, set);
     (void)vd_policy_set_release(old);
 }
 
@@ -577,6 +580,13 @@ static struct vd_output *on_minimal(void *arg, struct vd_record *rec, const char
     return dead_letter(p, &bare, VD_STAGE_PUBLISH, why);
 }
 
+static void on_first_start(void *arg)
+{
+    struct vd_pipeline *p = arg;
+
+    vd_limiter_first_start(p->services.limiter);
+}
+
 static void on_kafka_fatal(void *arg, const struct vd_err *err)
 {
     struct vd_pipeline *p = arg;
@@ -593,6 +603,7 @@ struct vd_kafka_callbacks vd_pipeline_callbacks(void)
         .committed = on_committed,
         .dropped = on_dropped,
         .minimal = on_minimal,
+        .first_start = on_first_start,
         .fatal = on_kafka_fatal,
     };
 }

@@ -11,8 +11,8 @@
 struct vd_facts {
     const struct vd_policy *policy;
     struct vd_arena *arena;
-    struct vd_cel_value *values; /* policy->rule_slot_count */
-    const cJSON **trees;         /* the same; NULL where there is none (yet) */
+    struct vd_cel_value *values; /* policy->rule_slot_count, and `item` */
+    const cJSON **trees;         /* policy->rule_slot_count; NULL where there is none (yet) */
     cJSON **made;                /* owned trees of lets, by let */
     struct vd_cel_eval_context eval;
     int64_t now_ms;
@@ -76,19 +76,19 @@ enum vd_code vd_facts_new(const struct vd_policy *policy, const cJSON *event, in
     f->policy = policy;
     f->arena = arena;
     f->now_ms = now_ms;
-    f->values = vd_arena_array(arena, policy->rule_slot_count, sizeof(*f->values));
+    f->values = vd_arena_array(arena, policy->rule_slot_count + 1, sizeof(*f->values));
     f->trees = vd_arena_array(arena, policy->rule_slot_count, sizeof(*f->trees));
     f->made = vd_arena_array(arena, policy->let_count, sizeof(*f->made));
     if (f->values == NULL || f->trees == NULL || f->made == NULL)
         return vd_err_nomem(err, "facts");
-    for (unsigned i = 0; i < policy->rule_slot_count; i++)
+    for (unsigned i = 0; i <= policy->rule_slot_count; i++)
         f->values[i] = error_value("not known at this point");
     f->values[VD_SLOT_EVENT] = vd_cel_from_json(event);
     f->trees[VD_SLOT_EVENT] = event;
     f->values[VD_SLOT_NOW] = time_value(now_ms);
     f->eval = (struct vd_cel_eval_context){
         .values = f->values,
-        .count = policy->rule_slot_count,
+        .count = policy->rule_slot_count + 1,
         .arena = arena,
         .max_steps = VD_CEL_MAX_STEPS, /* of all evaluations of the job together */
     };

@@ -304,7 +304,8 @@ void vd_judgement_fini(struct vd_judgement *judgement)
 /* -- all of it --------------------------------------------------------------------------------------------------- */
 
 /* When several rules failed: the fallback before another try before a person, who is asked only about a proposal that keeps all else. */
-static enum vd_judged conclude(const struct judging *j)
+enum vd_judged vd_rules_conclude(const struct vd_rule_result *rules, size_t count,
+                                 size_t *ret_failed)
 {
     static const int weights[] = {[VD_ON_FAIL_ESCALATE] = 1,
                                   [VD_ON_FAIL_REPAIR] = 2,
@@ -313,17 +314,22 @@ static enum vd_judged conclude(const struct judging *j)
     static const enum vd_judged by_weight[] = {VD_ACCEPT, VD_ESCALATE, VD_REPAIR, VD_REJECT};
     int weight = 0;
 
-    j->out->failed = 0;
-    for (size_t i = 0; i < j->out->rule_count; i++) {
-        const struct vd_rule_result *r = &j->rules[i];
+    *ret_failed = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct vd_rule_result *r = &rules[i];
 
         if (r->verdict == VD_PASS || r->verdict == VD_CLAMPED)
             continue;
-        j->out->failed++;
+        (*ret_failed)++;
         if (weights[r->on_fail] > weight)
             weight = weights[r->on_fail];
     }
     return by_weight[weight];
+}
+
+static enum vd_judged conclude(const struct judging *j)
+{
+    return vd_rules_conclude(j->rules, j->out->rule_count, &j->out->failed);
 }
 
 static void judge_action(struct judging *j, const struct vd_action *action)

@@ -27,7 +27,8 @@ enum vd_judged { VD_ACCEPT, VD_REPAIR, VD_REJECT, VD_ESCALATE };
 const char *vd_judged_name(enum vd_judged judged); /* "accept" "repair" "reject" "escalate" */
 
 /* One rule's verdict. Ids: a require rule's own name; "params.NAME" for a parameter; "action.declared", "action.enabled",
- * "params.known" (nothing missing, nothing extra), "evidence", "confidence". */
+ * "params.known" (nothing missing, nothing extra), "evidence", "confidence"; "limits.NAME", added by the reasoning once it is
+ * known what is left. */
 struct vd_rule_result {
     const char *id;
     enum vd_verdict verdict;
@@ -69,6 +70,10 @@ struct vd_judgement {
 enum vd_code vd_judge(struct vd_facts *facts, const struct vd_proposal *proposal,
                       struct vd_judgement *ret, struct vd_err *err) VD_MUST_CHECK;
 void vd_judgement_fini(struct vd_judgement *judgement);
+
+/* What rules with these verdicts come to (I1, I3); *ret_failed: how many failed. */
+enum vd_judged vd_rules_conclude(const struct vd_rule_result *rules, size_t count,
+                                 size_t *ret_failed);
 
 /* The first escalate rule that holds, NULL when none. An error counts as true. early: only those that need no proposal. */
 const struct vd_escalate *vd_judge_escalates(struct vd_facts *facts, bool early);

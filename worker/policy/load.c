@@ -219,7 +219,7 @@ static void load_budget(struct vd_loader *ld, const struct vd_conf_node *node)
 
     vd_ld_read(ld, node, budget_rows, &b);
     ld->policy->budget = b.b;
-    vd_ld_refuse(ld, b.per_key, "the policy without budget.per_key");
+    vd_ld_budget_per_key(ld, b.per_key);
     ld->policy->budget.wait = b.on_unavailable == 1;
 }
 
@@ -303,11 +303,6 @@ static void load_redacts(struct vd_loader *ld, const struct vd_conf_node *node)
     ld->policy->redact_count = n;
 }
 
-static void refuse_sections(struct vd_loader *ld, const struct sections *s)
-{
-    vd_ld_refuse(ld, s->limits, "the policy without limits");
-}
-
 static void fix_texts(struct vd_loader *ld, const struct vd_conf_node *root)
 {
     struct vd_err err;
@@ -329,7 +324,6 @@ static void load_sections(struct vd_loader *ld)
     load_head(ld, s.policy);
     if (s.input != NULL)
         vd_ld_input(ld, s.input);
-    refuse_sections(ld, &s);
     vd_ld_names(ld, root);
     if (ld->rc != VD_OK)
         return;
@@ -340,6 +334,7 @@ static void load_sections(struct vd_loader *ld)
     vd_ld_shortcuts(ld, s.shortcut);
     vd_ld_fallback(ld, s.fallback);
     load_escalates(ld, s.escalate);
+    vd_ld_limits(ld, s.limits);
     load_redacts(ld, s.redact);
     vd_ld_state(ld, root);
     vd_ld_read(ld, s.output, output_rows, &out);

@@ -95,6 +95,10 @@ void vd_ld_names(struct vd_loader *ld, const struct vd_conf_node *root);
 void vd_ld_state_names(struct vd_loader *ld, const struct vd_conf_node *root);
 void vd_ld_state(struct vd_loader *ld, const struct vd_conf_node *root);
 
+/* load_limits.c */
+void vd_ld_limits(struct vd_loader *ld, const struct vd_conf_node *node);
+void vd_ld_budget_per_key(struct vd_loader *ld, const struct vd_conf_node *node);
+
 /* load_files.c */
 void vd_ld_schema(struct vd_loader *ld, const char *name, const struct vd_conf_node *node,
                   const cJSON **ret_tree, const struct vd_schema **ret_schema);

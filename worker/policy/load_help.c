@@ -138,7 +138,7 @@ bool vd_ld_name(struct vd_loader *ld, const struct vd_conf_node *node, bool bind
 {
     static const char *const reserved[] = {"event",    "now",   "params", "action", "evidence",
                                            "decision", "state", "memory", "tools",  "args",
-                                           "true",     "false", "null",   "in",     NULL};
+                                           "item",     "true", "false", "null",   "in",     NULL};
     bool ok =
         node->name != NULL && strlen(node->name) <= 64 && isalpha((unsigned char)node->name[0]);
 

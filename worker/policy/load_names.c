@@ -199,6 +199,7 @@ static void number_slots(struct vd_loader *ld, const struct vd_conf_node *contex
     p->slot_action = n - 3;
     p->slot_evidence = n - 2;
     p->slot_decision = n - 1;
+    p->slot_item = n;
     p->slot_names = names;
 }
 

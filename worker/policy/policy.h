@@ -218,6 +218,12 @@ struct vd_redact_rule {
     unsigned at; /* VD_REDACT_* */
 };
 
+/* Of one policy key; counted in Redis. */
+struct vd_budget_per_key {
+    int64_t window_s;        /* 0: none */
+    int64_t max_model_calls; /* within it */
+};
+
 struct vd_budget {
     int64_t deadline_ms; /* from the fetch */
     int64_t max_model_calls;
@@ -228,6 +234,7 @@ struct vd_budget {
     int64_t max_cost_microusd; /* the same */
     bool
         wait; /* on_unavailable: while no model can be asked, the event waits and its deadline stands still */
+    struct vd_budget_per_key per_key;
 };
 
 #define VD_SCHEMA_FORMS 3 /* enum vd_schema_form, policy/prompt.h */
@@ -271,6 +278,7 @@ struct vd_policy {
     unsigned rule_slot_count; /* and params, action, evidence, decision */
     unsigned slot_params, slot_action, slot_evidence, slot_decision;
     unsigned slot_args; /* in tools' templates only: the slot of params, which nothing sees then */
+    unsigned slot_item;            /* of limits' `each`: behind all others */
     const char *const *slot_names; /* rule_slot_count */
     const struct vd_policy_context *contexts;
     size_t context_count;
@@ -300,6 +308,8 @@ struct vd_policy {
     struct vd_choice fallback;
     const struct vd_escalate *escalates;
     size_t escalate_count;
+    const struct vd_limit *limits; /* policy/limits.h */
+    size_t limit_count;
     const struct vd_redact_rule *redacts;
     size_t redact_count;
     const char *output_topic; /* NULL: decisions.<domain> */

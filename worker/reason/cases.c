@@ -63,7 +63,7 @@ static void add_point(struct run *run, struct point point)
 static enum vd_code make_points(struct run *run, struct vd_err *err)
 {
     const struct vd_policy *p = run->policy;
-    size_t n = 1 + p->action_count + p->shortcut_count + p->escalate_count + p->tool_count;
+    size_t n = 1 + p->action_count + p->shortcut_count + p->escalate_count + p->tool_count + 2 * p->limit_count;
 
     for (size_t a = 0; a < p->action_count; a++)
         n += 2 * p->actions[a].rule_count;
@@ -83,6 +83,12 @@ static enum vd_code make_points(struct run *run, struct vd_err *err)
             add_point(run, (struct point){
                                .what = name, .kind = RULE_FAILS, .name = name, .of = action->name});
         }
+    }
+    for (size_t i = 0; i < p->limit_count; i++) {
+        const char *id = p->limits[i].id;
+
+        add_point(run, (struct point){.what = id, .kind = RULE_PASSES, .name = id});
+        add_point(run, (struct point){.what = id, .kind = RULE_FAILS, .name = id});
     }
     for (size_t i = 0; i < p->shortcut_count; i++)
         add_point(run, (struct point){.what = p->shortcuts[i].name,
@@ -353,10 +359,31 @@ static bool known_members(struct run *run, const cJSON *object, const char *cons
     return ok;
 }
 
+/* The names of limits, and whole numbers. */
+static bool limits_known(struct run *run, const cJSON *limits)
+{
+    const char *names[VD_POLICY_MAX_NAMES + 1] = {NULL};
+    const cJSON *member;
+    int64_t used;
+
+    for (size_t i = 0; i < run->policy->limit_count; i++)
+        names[i] = run->policy->limits[i].name;
+    cJSON_ArrayForEach(member, limits)
+    {
+        if (vd_json_int(member, &used) && used >= 0)
+            continue;
+        fail(run);
+        (void)vd_buf_addf(run->out, "    limits.%.40s: what others use is a whole number\n",
+                          member->string != NULL ? member->string : "");
+        return false;
+    }
+    return known_members(run, limits, names, "limits");
+}
+
 static bool well_formed(struct run *run, const cJSON *one)
 {
     static const char *const names[] = {"name",  "event", "context", "state",  "memory",
-                                        "tools", "now",   "model",   "expect", NULL};
+                                        "tools", "limits", "now",   "model",   "expect", NULL};
     static const char *const expects[] = {
         "status",          "action", "params", "rules", "decided_by",
         "degraded_reason", "source", "key",    "stage", "model_calls",
@@ -373,6 +400,7 @@ static bool well_formed(struct run *run, const cJSON *one)
         return false;
     }
     return known_members(run, one, names, "the case") &&
+           limits_known(run, vd_json_get(one, "limits")) &&
            known_members(run, expect, expects, "expect");
 }
 
@@ -384,7 +412,8 @@ static enum vd_code run_case(struct run *run, const cJSON *one, struct vd_err *e
                                     .state = vd_json_get(one, "state"),
                                     .memory = vd_json_get(one, "memory"),
                                     .answers = vd_json_get(one, "model"),
-                                    .tools = vd_json_get(one, "tools")};
+                                    .tools = vd_json_get(one, "tools"),
+                                    .limits = vd_json_get(one, "limits")};
     const cJSON *expect = vd_json_get(one, "expect");
     struct vd_span now = vd_json_get_string(one, "now");
     struct vd_decide d;

@@ -8,6 +8,7 @@
  *           state    the policy's state before, by field; its defaults where absent
  *           memory   the policy's notes, newest first: texts, or objects with any of "text", "action", "status", "age_s" and its fields
  *           tools    by name, what each call is answered, in order: a value, null for nothing, or {"error": TEXT}
+ *           limits   what others use of the policy's limits, by name; 0 where absent
  *           now      RFC 3339; 2026-01-15T12:00:00Z where absent
  *           model    raw answers in order: a string is the text, an object is written as text, {"tool": NAME, "args": {...}} calls a tool,
  *                    {"tools": [...]} several at once, {"error": WORD} is a failure: deadline,

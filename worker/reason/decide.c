@@ -173,10 +173,14 @@ static enum vd_code reason_through(struct vd_reason *reason, const struct vd_dec
             rc = give_results(reason, input->tools, used, input->policy, err);
             continue;
         }
-        if (next == NULL)
-            return vd_reason_stop(reason, VD_STOP_MODEL_UNAVAILABLE, err);
-        rc = give_answer(reason, next, err);
-        next = next->next;
+        if (vd_reason_state(reason) == VD_REASON_RESERVE) {
+            rc = vd_reason_assume_reserved(reason, input->limits, err);
+        } else if (next == NULL) {
+            rc = vd_reason_stop(reason, VD_STOP_MODEL_UNAVAILABLE, err);
+        } else {
+            rc = give_answer(reason, next, err);
+            next = next->next;
+        }
     }
     return rc;
 }

@@ -26,6 +26,7 @@ struct vd_decide_input {
     const cJSON *memory; /* as policy/memory.h takes it; NULL: no notes */
     const cJSON *
         tools; /* object by tool name: the answers to its calls in order, {"error": TEXT} for none; NULL: none */
+    const cJSON *limits; /* what others use, by the limit's name; NULL: nothing */
     int64_t now_ms;
 };
 

@@ -41,6 +41,15 @@ struct step {
     size_t rule_count;
 };
 
+/* One try to reserve. */
+struct reserve_try {
+    struct vd_limit_plan plan;
+    struct vd_reserved *items; /* plan.want_count; NULL: nobody was asked, or nobody answered */
+    enum vd_reserve answer;
+    enum vd_decided_by by;
+    enum vd_status status; /* what it is once it is reserved */
+};
+
 struct vd_reason {
     enum vd_reason_state state;
     struct vd_facts *facts;
@@ -63,6 +72,10 @@ struct vd_reason {
     struct vd_span schemas[VD_SCHEMA_FORMS]; /* by form; in the arena or the policy */
     struct vd_judgement judgement;
     bool judged; /* judgement holds something */
+    bool no_limits;
+    struct reserve_try
+        *tries; /* in the arena, as many as there may be; the last is the one at hand */
+    size_t try_count;
     struct vd_usage usage;
     int64_t
         spent_microusd; /* by all answers, journaled ones too: a repeated job stops where it stopped */
@@ -73,6 +86,18 @@ struct vd_reason {
 /* text without the values that the policy keeps from `at`; out is initialised here and freed by the caller. */
 enum vd_code vd_reason_redact_at(const struct vd_reason *reason, unsigned at, struct vd_span text,
                                  struct vd_buf *out, struct vd_err *err) VD_MUST_CHECK;
+/* reserve.c: what the accepted proposal wants of limits. *ret_asks: it is the last of the tries now, and must be reserved (or has
+ * faults); else its plan, if it has one, is the outcome's already. */
+enum vd_code vd_reserve_plan(struct vd_reason *reason, enum vd_status status, enum vd_decided_by by,
+                             bool *ret_asks, struct vd_err *err) VD_MUST_CHECK;
+/* Adds a rule for each limit of the last try to the judgement, and concludes again. */
+enum vd_code vd_reserve_judge(struct vd_reason *reason, enum vd_reserve answer,
+                              const struct vd_reserved *items, struct vd_err *err) VD_MUST_CHECK;
+/* Why it was not reserved, as degraded_reason. */
+const char *vd_reserve_refusal(const struct vd_reason *reason);
+/* All tries, for the audit record; NULL when memory is out. */
+cJSON *vd_reserve_record(const struct vd_reason *reason);
+
 /* The same for the audit. */
 enum vd_code vd_reason_redact_text(const struct vd_reason *reason, struct vd_span text,
                                    struct vd_buf *out, struct vd_err *err) VD_MUST_CHECK;

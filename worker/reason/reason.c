@@ -19,6 +19,7 @@ static const char *const stop_names[] = {
     [VD_STOP_SHUTDOWN] = "shutdown",
     [VD_STOP_CONTEXT_UNAVAILABLE] = "context_unavailable",
     [VD_STOP_DEDUPE_UNAVAILABLE] = "dedupe_unavailable",
+    [VD_STOP_BUDGET_PER_KEY] = "budget_per_key",
     [VD_STOP_NO_MODEL] = "no_model",
 };
 static const char *const status_names[] = {"decided", "fallback", "escalated"};
@@ -99,18 +100,37 @@ static const char *failed_rules_text(struct vd_reason *r)
     return NULL;
 }
 
-/* An accepted choice: a person still decides where an escalate rule holds. */
-static void settle_accepted(struct vd_reason *r, enum vd_status status, enum vd_decided_by by)
+static enum vd_code settle_reserved(struct vd_reason *r, struct vd_err *err);
+
+/* An accepted choice: a person still decides where an escalate rule holds; else there must be room in the limits. */
+static enum vd_code settle_accepted(struct vd_reason *r, enum vd_status status,
+                                    enum vd_decided_by by, struct vd_err *err)
 {
     const struct vd_escalate *e = vd_judge_escalates(r->facts, false);
+    bool asks = false;
+    enum vd_code rc;
 
-    take_judgement(r);
     if (e != NULL) {
+        take_judgement(r);
         r->outcome.source = e->name;
         r->outcome.reason_text = e->why;
-        status = VD_ESCALATED;
+        done(r, VD_ESCALATED, by);
+        return VD_OK;
     }
-    done(r, status, by);
+    rc = vd_reserve_plan(r, status, by, &asks, err);
+    if (rc != VD_OK)
+        return rc;
+    if (!asks) {
+        take_judgement(r);
+        done(r, status, by);
+        return VD_OK;
+    }
+    if (r->tries[r->try_count - 1].plan.fault_count == 0) {
+        r->state = VD_REASON_RESERVE;
+        return VD_OK;
+    }
+    rc = vd_reserve_judge(r, VD_RESERVE_EXCEEDED, NULL, err);
+    return rc == VD_OK ? settle_reserved(r, err) : rc;
 }
 
 /* A shortcut or the fallback: judged by the same rules, and nobody repairs it. */
@@ -130,10 +150,8 @@ static enum vd_code settle_choice(struct vd_reason *r, const struct vd_choice *c
     if (rc != VD_OK)
         return rc;
     r->judged = true;
-    if (r->judgement.judged == VD_ACCEPT) {
-        settle_accepted(r, status, by);
-        return VD_OK;
-    }
+    if (r->judgement.judged == VD_ACCEPT)
+        return settle_accepted(r, status, by, err);
     take_judgement(r);
     if (r->outcome.degraded_reason == NULL)
         r->outcome.degraded_reason = by == VD_BY_SHORTCUT ? "shortcut_refused" : "fallback_refused";
@@ -325,6 +343,7 @@ enum vd_code vd_reason_new(const struct vd_reason_start *start, struct vd_reason
         return vd_err_nomem(err, "reasoning");
     r->facts = start->facts;
     r->arena = vd_facts_arena(start->facts);
+    r->no_limits = start->no_limits;
     vd_buf_init(&r->redact_key, 4096);
     rc = vd_buf_add(&r->redact_key, start->redact_key) == VD_OK ? VD_OK
                                                                 : vd_err_nomem(err, "reasoning");
@@ -467,8 +486,7 @@ static enum vd_code settle_judged(struct vd_reason *r, const struct step *step, 
 
     switch (r->judgement.judged) {
     case VD_ACCEPT:
-        settle_accepted(r, VD_DECIDED, VD_BY_MODEL);
-        return VD_OK;
+        return settle_accepted(r, VD_DECIDED, VD_BY_MODEL, err);
     case VD_ESCALATE:
         take_judgement(r);
         r->outcome.reason_text = failed_rules_text(r);
@@ -560,6 +578,52 @@ enum vd_code vd_reason_answer(struct vd_reason *reason, const struct vd_answer *
     return settle_fallback(reason, "answer_empty", err);
 }
 
+/* -- limits -------------------------------------------------------------------------------------------------------- */
+
+/* The judgement has the limits' rules too now. */
+static enum vd_code settle_reserved(struct vd_reason *r, struct vd_err *err)
+{
+    const struct reserve_try *try = &r->tries[r->try_count - 1];
+    struct step *step = r->step_count > 0 ? &r->steps[r->step_count - 1] : NULL;
+
+    if (r->judgement.judged == VD_ACCEPT) {
+        take_judgement(r);
+        r->outcome.plan = &try->plan;
+        r->outcome.reserved = try->items;
+        done(r, try->status, try->by);
+        return VD_OK;
+    }
+    if (try->by == VD_BY_MODEL) {
+        step->judged = r->judgement.judged;
+        step->rules = r->judgement.rules;
+        step->rule_count = r->judgement.rule_count;
+        return r->judgement.judged == VD_REJECT ? settle_fallback(r, vd_reserve_refusal(r), err)
+                                                : settle_judged(r, step, err);
+    }
+    take_judgement(r);
+    if (r->outcome.degraded_reason == NULL)
+        r->outcome.degraded_reason = vd_reserve_refusal(r);
+    r->outcome.reason_text = failed_rules_text(r);
+    done(r, VD_ESCALATED, try->by);
+    return VD_OK;
+}
+
+const struct vd_limit_plan *vd_reason_reservations(const struct vd_reason *reason)
+{
+    assert(reason->state == VD_REASON_RESERVE);
+    return &reason->tries[reason->try_count - 1].plan;
+}
+
+enum vd_code vd_reason_reserved(struct vd_reason *reason, enum vd_reserve answer,
+                                const struct vd_reserved *items, struct vd_err *err)
+{
+    enum vd_code rc;
+
+    assert(reason->state == VD_REASON_RESERVE);
+    rc = vd_reserve_judge(reason, answer, items, err);
+    return rc == VD_OK ? settle_reserved(reason, err) : rc;
+}
+
 /* -- from outside ------------------------------------------------------------------------------------------------ */
 
 enum vd_code vd_reason_stop(struct vd_reason *reason, enum vd_stop stop, struct vd_err *err)
@@ -570,6 +634,9 @@ enum vd_code vd_reason_stop(struct vd_reason *reason, enum vd_stop stop, struct 
     /* What the event's age or the queue decides goes before a shortcut; an escalation stays one. */
     if (reason->state == VD_REASON_DONE &&
         !(forced && reason->outcome.decided_by == VD_BY_SHORTCUT))
+        return VD_OK;
+    if (reason->state == VD_REASON_RESERVE &&
+        !(forced && reason->tries[reason->try_count - 1].by == VD_BY_SHORTCUT))
         return VD_OK;
     return settle_fallback(reason, vd_stop_name(stop), err);
 }

@@ -16,6 +16,10 @@
  *           |
  *           +--vd_reason_stop()------> fallback --> DONE       (from TOOLS too)
  *
+ * Whatever is accepted (an answer, a shortcut, the fallback) and uses limits across decisions comes to RESERVE before DONE:
+ *
+ *       RESERVE --vd_reason_reserved()--> DONE, or for what is not left: ASK again, fallback, DONE (escalated)
+ *
  * Errors:   a vd_code only for memory and the job's own limits; whatever a model says leads to an outcome.
  * Invariants:
  *   I1 at most budget.max_model_calls ASK states, at most budget.max_repairs of them after a refused or unreadable answer.
@@ -33,12 +37,13 @@
 #include "json/json.h"
 #include "policy/facts.h"
 #include "policy/judge.h"
+#include "policy/limits.h"
 #include "policy/prompt.h"
 #include "policy/tools.h"
 
 struct vd_reason;
 
-enum vd_reason_state { VD_REASON_ASK, VD_REASON_TOOLS, VD_REASON_DONE };
+enum vd_reason_state { VD_REASON_ASK, VD_REASON_TOOLS, VD_REASON_RESERVE, VD_REASON_DONE };
 
 /* What a call to a model did. */
 enum vd_answer_kind {
@@ -73,6 +78,7 @@ enum vd_stop {
     VD_STOP_SHUTDOWN,
     VD_STOP_CONTEXT_UNAVAILABLE, /* Redis did not answer before the deadline */
     VD_STOP_DEDUPE_UNAVAILABLE, /* Redis did not say before the deadline whether this is a duplicate */
+    VD_STOP_BUDGET_PER_KEY,     /* budget.per_key is spent */
     VD_STOP_NO_MODEL,           /* no model is configured */
 };
 const char *vd_stop_name(enum vd_stop stop); /* "deadline", "model_unavailable", ... */
@@ -92,6 +98,19 @@ struct vd_usage {
     int64_t journal_hits;
 };
 
+/* What is known of one reservation. */
+struct vd_reserved {
+    int64_t used; /* by others */
+    bool ok;
+    int64_t closed_until_ms; /* wall clock: since what was used before is lost; 0: not closed */
+};
+
+enum vd_reserve {
+    VD_RESERVE_OK,          /* all of it is reserved */
+    VD_RESERVE_EXCEEDED,    /* at least one is not ok, and nothing is reserved */
+    VD_RESERVE_UNAVAILABLE, /* nobody could say before the deadline: counts as exceeded */
+};
+
 struct vd_outcome {
     enum vd_status status;
     enum vd_decided_by decided_by;  /* ESCALATED: who proposed what was escalated */
@@ -107,6 +126,8 @@ struct vd_outcome {
     struct vd_span rationale; /* cleaned; ptr NULL: none */
     const cJSON *evidence;    /* array of strings; NULL: none */
     struct vd_usage usage;
+    const struct vd_limit_plan *plan;   /* of limits, for what is decided; NULL: it uses none */
+    const struct vd_reserved *reserved; /* of each of plan->wants; NULL with plan */
 };
 
 struct vd_reason_start {
@@ -114,6 +135,7 @@ struct vd_reason_start {
     struct vd_span decision_id; /* seed of the markers; borrowed during vd_reason_new() */
     struct vd_span marker_key;  /* secret of this installation; the same */
     struct vd_span redact_key;  /* the same */
+    bool no_limits;             /* nothing is reserved, as in shadow mode: RESERVE never comes */
 };
 
 /* A tool as a model is told of it. */
@@ -174,7 +196,15 @@ const struct vd_tool_request *vd_reason_tool_requests(const struct vd_reason *re
 enum vd_code vd_reason_tool_results(struct vd_reason *reason, const struct vd_tool_result *results,
                                     struct vd_err *err) VD_MUST_CHECK;
 
-/* In any state; in DONE it changes nothing. */
+/* RESERVE only: what must be reserved, all of it or nothing. Borrowed until the next call. */
+const struct vd_limit_plan *vd_reason_reservations(const struct vd_reason *reason);
+/* RESERVE only. items: one for each of the plan's wants, copied; NULL when it is UNAVAILABLE. */
+enum vd_code vd_reason_reserved(struct vd_reason *reason, enum vd_reserve answer,
+                                const struct vd_reserved *items, struct vd_err *err) VD_MUST_CHECK;
+/* The same without asking anybody: used is what others use, by the limit's name (an object; NULL or absent: 0). */
+enum vd_code vd_reason_assume_reserved(struct vd_reason *reason, const cJSON *used,
+                                       struct vd_err *err) VD_MUST_CHECK;
+/* In any state; in DONE and RESERVE it changes nothing, but for what an event's age, the queue or Redis decide about a shortcut. */
 enum vd_code vd_reason_stop(struct vd_reason *reason, enum vd_stop stop,
                             struct vd_err *err) VD_MUST_CHECK;
 /* Straight to a person (input.on_stale = "review", ...): ESCALATED without action; why is kept as reason_text. */

@@ -283,6 +283,7 @@ enum vd_code vd_reason_record(const struct vd_reason *reason, cJSON **ret_record
     for (size_t i = 0; i < reason->step_count && ok; i++)
         ok = vd_json_append(steps, step_json(reason, i));
     ok = vd_json_put(record, "steps", ok ? steps : vd_json_free(steps)) && ok;
+    ok = ok && vd_json_put(record, "limits", vd_reserve_record(reason));
     ok = ok && put_shown(reason, record) && vd_json_put(record, "cuts", cuts_json(reason)) &&
          put_int(record, "redacted", (int64_t)reason->shown.redacted) &&
          put_word(record, "source", o->source) && put_word(record, "reason_text", o->reason_text) &&
