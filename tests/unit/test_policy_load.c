@@ -150,7 +150,6 @@ static void test_every_mistake_is_refused_with_its_words(void **state)
         {{.more = "budget = { max_model_calls = 21; };"}, "max_model_calls is 21"},
         {{.more = "state = { };"}, "state.fields is missing"},
         {{.more = "memory = { };"}, "memory.write is missing"},
-        {{.more = "limits = { };"}, "limits is not supported"},
         {{.more = "canary = { };"}, "canary says nothing unless"},
         {{.more = "lmits = { };"}, "write: limits"},
     };

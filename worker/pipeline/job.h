@@ -40,7 +40,7 @@ struct vd_job_services {
     struct vd_redis
         *redis; /* NULL: no Redis is configured; policies with contexts are refused at load */
     struct vd_tool_hosts *tool_hosts; /* NULL: no HTTP tool may be called */
-    struct vd_journal *journal; /* NULL: none is kept */
+    struct vd_journal *journal;       /* NULL: none is kept */
     struct vd_limiter
         *limiter;             /* NULL: no Redis: limits count as exceeded, in a dry run as unused */
     bool limits_dry;          /* `verdict decide`: look at limits, reserve nothing */

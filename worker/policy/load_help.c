@@ -136,9 +136,9 @@ const cJSON *vd_ld_json(struct vd_loader *ld, const struct vd_conf_node *node)
 
 bool vd_ld_name(struct vd_loader *ld, const struct vd_conf_node *node, bool binding)
 {
-    static const char *const reserved[] = {"event",    "now",   "params", "action", "evidence",
-                                           "decision", "state", "memory", "tools",  "args",
-                                           "item",     "true", "false", "null",   "in",     NULL};
+    static const char *const reserved[] = {
+        "event", "now",  "params", "action", "evidence", "decision", "state", "memory",
+        "tools", "args", "item",   "true",   "false",    "null",     "in",    NULL};
     bool ok =
         node->name != NULL && strlen(node->name) <= 64 && isalpha((unsigned char)node->name[0]);
 

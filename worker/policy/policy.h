@@ -278,7 +278,7 @@ struct vd_policy {
     unsigned rule_slot_count; /* and params, action, evidence, decision */
     unsigned slot_params, slot_action, slot_evidence, slot_decision;
     unsigned slot_args; /* in tools' templates only: the slot of params, which nothing sees then */
-    unsigned slot_item;            /* of limits' `each`: behind all others */
+    unsigned slot_item; /* of limits' `each`: behind all others */
     const char *const *slot_names; /* rule_slot_count */
     const struct vd_policy_context *contexts;
     size_t context_count;

@@ -63,7 +63,8 @@ static void add_point(struct run *run, struct point point)
 static enum vd_code make_points(struct run *run, struct vd_err *err)
 {
     const struct vd_policy *p = run->policy;
-    size_t n = 1 + p->action_count + p->shortcut_count + p->escalate_count + p->tool_count + 2 * p->limit_count;
+    size_t n = 1 + p->action_count + p->shortcut_count + p->escalate_count + p->tool_count +
+               2 * p->limit_count;
 
     for (size_t a = 0; a < p->action_count; a++)
         n += 2 * p->actions[a].rule_count;
@@ -382,8 +383,8 @@ static bool limits_known(struct run *run, const cJSON *limits)
 
 static bool well_formed(struct run *run, const cJSON *one)
 {
-    static const char *const names[] = {"name",  "event", "context", "state",  "memory",
-                                        "tools", "limits", "now",   "model",   "expect", NULL};
+    static const char *const names[] = {"name",   "event", "context", "state",  "memory", "tools",
+                                        "limits", "now",   "model",   "expect", NULL};
     static const char *const expects[] = {
         "status",          "action", "params", "rules", "decided_by",
         "degraded_reason", "source", "key",    "stage", "model_calls",
