@@ -150,7 +150,7 @@ class World:
                         worker={"max_fallback_ratio": 1.0})  # mostly fallbacks is what must come out here
 
     def materials(self):
-        """[(topic, event, policies, open places, all free places)], each topic's event once."""
+        """[(topic, event, policies, free places, tight ones, those of keys)], each topic's event once."""
         cases = {}
         for path in self.conf:
             event = sample(path)
@@ -161,21 +161,20 @@ class World:
         for path, control in controls.items():
             topic, = self.conf[path]["input"]["topics"]
             event = cases[path].body["event"]
-            free = {tuple(rest) for _, *rest in control.free()}
-            tight = {tuple(rest) for _, *rest in control.tight}
-            key = topic, json.dumps(event)
-            old = out.get(key, (topic, event, [], free, free))
-            out[key] = topic, event, old[2] + [path], old[3] & free - tight, old[4] & free
+            free, tight, keys = ({tuple(rest) for _, *rest in some} for some in (control.free(), control.tight, control.keys))
+            same = topic, json.dumps(event)
+            old = out.get(same, (topic, event, [], free, tight, keys))
+            out[same] = topic, event, old[2] + [path], old[3] & free, old[4] | tight, old[5] | keys
         return list(out.values())
 
     def publish(self, producer, materials, numbers):
         self.redis.client().delete(deciding.NOTES)
         self.redis.client().hset(deciding.NOTES, mapping={str(n): TEXTS[n] for n in numbers if n % 3 == 0})
-        for topic, event, policies, open_places, free in materials:
+        for topic, event, policies, free, tight, keys in materials:
             for n in numbers:
+                text = places.short(TEXTS[n])
                 for short in (False, True) if n < len(hostile.OWN) or n % 3 == 0 else (False,):
-                    text = places.short(TEXTS[n]) if short else TEXTS[n]
-                    body = just_now(fill(event, free if short else open_places, text))
+                    body = just_now(fill(event, free, text) if short else fill(fill(event, free - keys, text), free - tight, TEXTS[n]))
                     headers = [(name, text.encode()) for name in ("traceparent", "tracestate", "X-Shopify-Topic", "x-note")] if short else []
                     producer.send(f"{self.prefix}.{topic}", body, key=text.encode() if short else b"k", headers=headers)
                     self.sent[f"{self.prefix}.{topic}", 0, self.counts[topic]] = Sent(body, n, policies, short)

@@ -67,6 +67,7 @@ class Control:
     case: deciding.Case
     got: dict    # path: {"status", "action"}
     tight: set   # paths where a long text is a dead letter: the schema bounds it, or a key is made from it
+    keys: set    # of these, where a key is made: 60 characters that are 360 bytes encoded are a dead letter, too
 
     def free(self):
         """The paths where text may be anything: the event is decided, whatever stands there."""
@@ -77,11 +78,13 @@ def controls(directory, cases):
     """{policy: Control} for {policy: case}."""
     got = learn(directory / "innocent", cases, INNOCENT)
     long = learn(directory / "long", cases, INNOCENT * 40)
+    wide = learn(directory / "wide", cases, "\u00e9" * 60)
     out = {}
     for policy, case in cases.items():
         at = {path: hostile.pointer(path) for path in places(case)}
         out[policy] = Control(case, {path: got[policy][at[path]] for path in at},
-                              {path for path in at if long[policy][at[path]] != got[policy][at[path]]})
+                              {path for path in at if long[policy][at[path]] != got[policy][at[path]]},
+                              {path for path in at if wide[policy][at[path]] != got[policy][at[path]]})
         assert out[policy].free()
     return out
 
