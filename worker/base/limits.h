@@ -117,6 +117,12 @@
 #define VD_LIMIT_MAX_AMOUNT  (INT64_C(1) << 53) /* the scripts' numbers are doubles */
 #define VD_CONTEXT_MAX_ITEMS 1024 /* elements of a list or range that a policy may read */
 
+#define VD_EFFECT_ENTRY_MAX_BYTES                                                                  \
+    (256u                                                                                          \
+     << 10) /* what one decision changes: state and note under 32 KiB, limits for hundreds of items */
+#define VD_EFFECTS_REPLY_MAX_BYTES                                                                 \
+    (8u << 20) /* the names of all entries of a partition: as many as its span, 90 bytes each */
+
 /* -- http -------------------------------------------------------------------------------------------------------- */
 #define VD_HTTP_HEADER_MAX_BYTES (64u << 10) /* response headers; real ones are under 4 KiB */
 #define VD_HTTP_HEADER_KEPT      256         /* one header value: ids and dates are far shorter */

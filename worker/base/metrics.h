@@ -65,6 +65,8 @@
     ROW(REDIS_ERRORS, COUNTER, "verdict_redis_errors_total", "", "Redis requests that failed.")    \
     ROW(JOURNAL, COUNTER, "verdict_journal_total", "event",                                        \
         "Journal of paid answers: written, hit, or why not.")                                      \
+    ROW(EFFECTS, COUNTER, "verdict_effects_total", "outcome",                                      \
+        "Changes of committed decisions in Redis: applied, or stale and left out.")                \
     ROW(POLICY_INFO, GAUGE, "verdict_policy_info", "id,version,hash",                              \
         "Policies in force, always 1.")                                                            \
     ROW(POLICY_RELOADS, COUNTER, "verdict_policy_reloads_total", "outcome",                        \
