@@ -123,6 +123,23 @@ static void write_redis(const struct vd_status_sources *s, cJSON *root)
     put_bool(o, "keys_shared", vd_group_keys_shared(s->keys));
 }
 
+/* What committed decisions still have to change in Redis. */
+static void write_effects(const struct vd_status_sources *s, cJSON *root)
+{
+    struct vd_effects_status e = vd_pipeline_status(s->pipeline).effects;
+    cJSON *o = put_object(root, "changes");
+
+    put_int(o, "storing", (int64_t)e.storing);
+    put_int(o, "applying", (int64_t)e.applying);
+    put_int(o, "recovering_partitions", (int64_t)e.recovering);
+    put_int(o, "oldest_ms", e.oldest_mono_ms == 0 ? 0 : vd_mono_ms() - e.oldest_mono_ms);
+    put_text(o, "trouble", e.trouble);
+    put_int(o, "applied", (int64_t)e.applied);
+    put_int(o, "recovered", (int64_t)e.recovered);
+    put_int(o, "stale", (int64_t)e.stale);
+    put_int(o, "redis_emptied", (int64_t)e.emptied);
+}
+
 static void write_journal(const struct vd_status_sources *s, cJSON *root)
 {
     struct vd_journal_status j;
@@ -282,6 +299,8 @@ void vd_status_reason(const struct vd_status_sources *s, char *out, size_t size)
                        "fallbacks: %d %% of decisions; intake is paused "
                        "(worker.max_fallback_ratio), a few events at a time try again",
                        (int)(p.fallback_ratio * 100));
+    else if (p.effects.trouble[0] != '\0')
+        (void)snprintf(out, size, "redis: %s", p.effects.trouble);
     else if (p.models_stopped)
         (void)snprintf(out, size, "kill switch: no model is asked");
     else if (s->router != NULL && models_down(s->router, &why) == vd_router_model_count(s->router))
@@ -312,6 +331,7 @@ enum vd_code vd_status_write(const struct vd_status_sources *s, struct vd_buf *o
     write_pipeline(s, root);
     write_kafka(s, root);
     write_redis(s, root);
+    write_effects(s, root);
     write_journal(s, root);
     write_limits(s, root);
     write_models(s, root);

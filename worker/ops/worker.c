@@ -24,10 +24,13 @@
 #define TICK_MS          250
 #define REASON_EVERY_MS  10000 /* how often the log repeats why nothing moves */
 #define STOP_DEADLINE_MS 5000
+#define FLUSH_LIMIT_MS                                                                             \
+    2000 /* what is committed and not changed by then is left to the next owner */
+#define FLUSH_TICK_MS    10
 #define STATUS_MAX_BYTES (4u << 20)
 #define MAX_MODELS       64
 
-enum phase { STARTING, RUNNING, DRAINING, STOPPING, ENDED };
+enum phase { STARTING, RUNNING, DRAINING, STOPPING, FLUSHING, ENDED };
 
 struct vd_worker {
     const struct vd_settings *settings;
@@ -36,7 +39,8 @@ struct vd_worker {
     struct vd_policy_set *policies;
     struct vd_loop *loop;
     struct vd_timer *tick;
-    struct vd_timer *drain_timer;
+    struct vd_timer *drain_timer, *flush_timer;
+    int64_t flush_deadline_mono_ms;
     struct vd_wakeup *stop_wakeup;
     struct vd_redis *redis;
     struct vd_router *router;
@@ -56,6 +60,7 @@ struct vd_worker {
     struct vd_quota *quota; /* NULL: no models */
     enum phase phase;
     bool reloading;
+    bool redis_keeps; /* it must not evict */
     atomic_uint stop_requests;
     atomic_bool ready;
     int64_t started_mono_ms;
@@ -69,12 +74,26 @@ struct vd_worker {
 
 /* -- ending ------------------------------------------------------------------------------------------------------------- */
 
+/* Kafka is done; the changes of the last commits may still be on their way to Redis. */
+static void on_flush(void *arg)
+{
+    struct vd_worker *w = arg;
+
+    if (!vd_pipeline_idle(w->pipeline) && vd_mono_ms() < w->flush_deadline_mono_ms)
+        return;
+    vd_timer_stop(w->flush_timer);
+    w->phase = ENDED;
+    vd_loop_stop(w->loop);
+}
+
 static void on_kafka_stopped(void *arg)
 {
     struct vd_worker *w = arg;
 
-    w->phase = ENDED;
-    vd_loop_stop(w->loop);
+    w->phase = FLUSHING;
+    w->flush_deadline_mono_ms = vd_mono_ms() + FLUSH_LIMIT_MS;
+    vd_timer_start(w->flush_timer, FLUSH_TICK_MS, FLUSH_TICK_MS);
+    on_flush(w);
 }
 
 static void stop_kafka(struct vd_worker *w)
@@ -177,6 +196,28 @@ static void check_output_topics(const struct vd_worker *w, const struct vd_polic
     }
 }
 
+/* What a policy keeps in Redis is not there to be forgotten. */
+static bool must_not_evict(const struct vd_policy_set *set)
+{
+    bool keeps = false;
+
+    for (size_t i = 0; i < vd_policy_set_count(set); i++) {
+        const struct vd_policy *p = vd_policy_set_get(set, i);
+
+        keeps = keeps || p->dedupe_id != NULL || p->state != NULL || p->notes != NULL;
+    }
+    return keeps;
+}
+
+/* Redis was asked at start whether it evicts, if it mattered then. */
+static void check_eviction(const struct vd_worker *w, const struct vd_policy_set *set,
+                           struct vd_diags *diags)
+{
+    if (must_not_evict(set) && !w->redis_keeps)
+        vd_diag_error(diags, w->settings->policies_dir, 0, "restart the worker",
+                      "a policy keeps something in Redis, and none did at start");
+}
+
 /* A new set decides nothing before its own cases say that it decides as meant. A policy without a cases file has none. */
 static void run_cases(const struct vd_policy_set *set, struct vd_diags *diags)
 {
@@ -214,6 +255,7 @@ static void reload_work(void *arg)
         r->rc = vd_policy_set_may_replace(r->running, r->next, &r->diags, &r->err);
     if (r->rc == VD_OK) {
         check_output_topics(r->w, r->next, &r->diags);
+        check_eviction(r->w, r->next, &r->diags);
         run_cases(r->next, &r->diags);
         r->rc = vd_diags_result(&r->diags, &r->err);
     }
@@ -389,6 +431,7 @@ static void on_tick(void *arg)
     char why[256];
 
     look_at_kill_switch(w);
+    vd_pipeline_tick(w->pipeline);
     count_commits(w);
     vd_status_gauges(&sources);
     vd_status_reason(&sources, why, sizeof(why));
@@ -480,6 +523,9 @@ static void check_policies(const struct vd_worker *w, struct vd_diags *diags)
         if (p->context_count > 0 && w->settings->redis_address == NULL)
             vd_diag_error(diags, p->file, 0, "redis = { address = \"127.0.0.1:6379\"; };",
                           "policy %s reads context, and no redis.address is set", p->id);
+        if ((p->state != NULL || p->notes != NULL) && w->settings->redis_address == NULL)
+            vd_diag_error(diags, p->file, 0, "redis = { address = \"127.0.0.1:6379\"; };",
+                          "policy %s remembers something, and no redis.address is set", p->id);
         if (p->dedupe_id != NULL && w->settings->redis_address == NULL)
             vd_diag_error(diags, p->file, 0, "redis = { address = \"127.0.0.1:6379\"; };",
                           "policy %s has input.dedupe, and no redis.address is set", p->id);
@@ -510,6 +556,7 @@ static void on_redis_state(void *arg, const struct vd_redis_status *status)
                VD_F_STR("reason", status->reason));
 }
 
+<<<<<<< HEAD
 /* What a policy keeps in Redis is not there to be forgotten. */
 static bool must_not_evict(const struct vd_policy_set *set)
 {
@@ -522,6 +569,8 @@ static bool must_not_evict(const struct vd_policy_set *set)
     return keeps;
 }
 
+=======
+>>>>>>> 2f7ab78 (Write state and memory after the commit, recovered by the next owner)
 static enum vd_code make_redis(struct vd_worker *w, struct vd_err *err)
 {
     const struct vd_settings *s = w->settings;
@@ -538,6 +587,7 @@ static enum vd_code make_redis(struct vd_worker *w, struct vd_err *err)
 
     if (s->redis_address == NULL)
         return VD_OK;
+    w->redis_keeps = conf.require_noeviction;
     return vd_redis_new(w->loop, &conf, on_redis_state, w, &w->redis, err);
 }
 
@@ -713,6 +763,8 @@ static enum vd_code make_loop(struct vd_worker *w, struct vd_err *err)
     if (rc == VD_OK)
         rc = vd_timer_new(w->loop, on_drain_timeout, w, &w->drain_timer);
     if (rc == VD_OK)
+        rc = vd_timer_new(w->loop, on_flush, w, &w->flush_timer);
+    if (rc == VD_OK)
         rc = vd_wakeup_new(w->loop, on_stop_wakeup, w, &w->stop_wakeup);
     for (int i = 0; i < 3 && rc == VD_OK && w->options.own_signals; i++)
         rc = vd_loop_on_signal(w->loop, (const int[]){SIGTERM, SIGINT, SIGHUP}[i], on_signal, w);
@@ -806,6 +858,7 @@ void *vd_worker_free(struct vd_worker *w)
     (void)vd_free(w->output_topics);
     (void)vd_timer_free(w->tick);
     (void)vd_timer_free(w->drain_timer);
+    (void)vd_timer_free(w->flush_timer);
     (void)vd_wakeup_free(w->stop_wakeup);
     (void)vd_loop_free(w->loop);
     (void)vd_policy_set_release(w->policies);

@@ -176,7 +176,7 @@ enum vd_code vd_decision_write(const struct vd_decision *d, struct vd_buf *out)
     word(out, "action", o->action == NULL ? NULL : o->action->name);
     text(out, "key", d->key);
     text(out, "correlation_id", or_null(vd_json_get_string(d->event->tree, "correlationid")));
-    word(out, "round", NULL);
+    integer_or_null(out, "round", d->has_round, d->round);
     word(out, "supersedes", NULL);
     integer_or_null(out, "valid_until_ms", expires,
                     d->now_ms + (expires ? o->action->valid_for_s * 1000 : 0));
@@ -274,7 +274,7 @@ struct part {
     bool omitted;
 };
 
-enum { PART_DECISION, PART_REASONING, PART_CONTEXT, PART_COUNT };
+enum { PART_DECISION, PART_REASONING, PART_CONTEXT, PART_CHANGES, PART_COUNT };
 
 static void write_part_entry(struct vd_buf *out, const struct part *p)
 {
@@ -344,7 +344,8 @@ static bool omit_largest(struct part *list)
     struct part *largest = NULL;
 
     for (size_t i = 0; i < PART_COUNT; i++)
-        if (!list[i].omitted && (largest == NULL || list[i].json.len > largest->json.len))
+        if (i != PART_CHANGES && !list[i].omitted &&
+            (largest == NULL || list[i].json.len > largest->json.len))
             largest = &list[i];
     if (largest != NULL)
         largest->omitted = true;
@@ -362,7 +363,7 @@ static enum vd_code write_part(struct part *part, const cJSON *tree)
 static enum vd_code fill_parts(const struct vd_audit_parts *parts, struct vd_span decision_json,
                                struct part *list)
 {
-    static const char *const names[PART_COUNT] = {"decision", "reasoning", "context"};
+    static const char *const names[PART_COUNT] = {"decision", "reasoning", "context", "changes"};
     enum vd_code rc;
 
     for (size_t i = 0; i < PART_COUNT; i++) {
@@ -373,6 +374,8 @@ static enum vd_code fill_parts(const struct vd_audit_parts *parts, struct vd_spa
     rc = write_part(&list[PART_REASONING], parts->reasoning);
     if (rc == VD_OK)
         rc = write_part(&list[PART_CONTEXT], parts->context);
+    if (rc == VD_OK)
+        rc = write_part(&list[PART_CHANGES], parts->changes);
     for (size_t i = 0; i < PART_COUNT; i++)
         list[i].digest = vd_sha256(list[i].json);
     return rc;

@@ -23,6 +23,8 @@ struct vd_decision {
     const struct vd_outcome *outcome;
     struct vd_usage usage; /* retries included, which the reasoning does not see */
     struct vd_span key;
+    bool has_round;
+    int64_t round;
     int64_t now_ms;   /* wall clock when it was settled */
     int64_t total_ms; /* since the fetch */
     const char *worker;
@@ -39,10 +41,12 @@ struct vd_output *vd_decision_output(const struct vd_decision *d,
 struct vd_audit_parts {
     const cJSON *reasoning; /* vd_reason_record() */
     const cJSON *context;   /* values by name, redacted; NULL: none was read */
+    const cJSON *changes;   /* of state and memory; NULL: the policy remembers nothing */
     int64_t clock_ms;       /* the job's pinned clock */
 };
 
-/* Parts too large for max_bytes are replaced by their SHA-256 and size, the largest first. NULL when memory is out. */
+/* Parts too large for max_bytes are replaced by their SHA-256 and size, the largest first; never the changes, which Redis is rebuilt
+ * from. NULL when memory is out. */
 struct vd_output *vd_audit_output(const struct vd_decision *d, const struct vd_audit_parts *parts,
                                   const struct vd_pipeline_topics *topics,
                                   struct vd_span decision_json, size_t max_bytes);

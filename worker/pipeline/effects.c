@@ -92,8 +92,8 @@ void vd_effects_failed(struct vd_effects *e, const struct vd_err *why)
                  : e->wait_ms * 2 < RETRY_MAX_MS ? e->wait_ms * 2
                                                  : RETRY_MAX_MS;
     e->not_before_mono_ms = vd_mono_ms() + e->wait_ms;
-    (void)snprintf(e->trouble, sizeof(e->trouble), "Redis does not take what decisions change: %.190s",
-                   why->msg);
+    (void)snprintf(e->trouble, sizeof(e->trouble),
+                   "Redis does not take what decisions change: %.190s", why->msg);
     vd_metric_add(e->conf.metrics, VD_M_REDIS_ERRORS, "", "", 1);
     vd_timer_start(e->retry, (uint64_t)e->wait_ms, 0);
 }

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "pipeline/effects.h"
 #include "pipeline/identity.h"
 #include "redis/client.h"
 
@@ -43,6 +44,10 @@ static void release(struct vd_job *job)
     for (size_t i = 0; job->contexts != NULL && i < job->policy->context_count; i++)
         (void)vd_json_free(job->contexts[i]);
     (void)vd_json_free(job->journal);
+    vd_job_state_release(job);
+    (void)vd_json_free(job->operations);
+    (void)vd_effect_free(job->effect);
+    (void)vd_output_free(job->ready);
     (void)vd_output_free(job->outputs);
     (void)vd_policy_set_release(job->set);
     vd_arena_fini(&job->arena);
@@ -53,7 +58,8 @@ void *vd_job_free(struct vd_job *job)
 {
     if (job == NULL)
         return NULL;
-    assert(job->key_entry.queue == NULL);
+    for (size_t i = 0; i < job->key_count; i++)
+        assert(job->keys[i].entry.queue == NULL);
     vd_job_cancel(job);
     job->freed = true;
     if (job->pending == 0)
@@ -79,6 +85,7 @@ void vd_job_cancel(struct vd_job *job)
     if (job->tools != NULL)
         vd_tools_cancel(job->tools);
     job->tools = NULL;
+    job->effect = vd_effect_free(job->effect);
 }
 
 /* A callback came. False: the owner has gone, and maybe the job with it now. */
@@ -147,15 +154,18 @@ bool vd_job_admit(struct vd_job *job)
         vd_job_dead_letter(job, VD_STAGE_VALIDATE, &err, false);
         return false;
     }
+    job->key_count = 1;
     if (vd_facts_key(job->facts, &job->key, &err) != VD_OK ||
+        vd_job_state_keys(job, &err) != VD_OK ||
         vd_facts_dedupe(job->facts, &job->dedupe_id, &err) != VD_OK) {
         vd_job_dead_letter(job, VD_STAGE_KEY, &err, false);
         return false;
     }
+    job->keys[0] = (struct vd_job_key){
+        .entry = {.job = job}, .scope = vd_span_of(job->policy->id), .key = job->key};
     if (!look_at_age(job))
         return false;
     job->state = VD_JOB_WAITING;
-    job->key_entry.job = job;
     job->waiting_since_ms = vd_mono_ms();
     if (job->policy->budget.wait && job->s->hold != NULL)
         job->stood_ms = job->s->stood_ms(job->s->arg, job); /* until start: what it was before */
@@ -185,6 +195,11 @@ struct vd_span vd_job_key(const struct vd_job *job)
     return job->key;
 }
 
+bool vd_job_waits(const struct vd_job *job)
+{
+    return job->state == VD_JOB_WAITING;
+}
+
 bool vd_job_settled(const struct vd_job *job)
 {
     return job->state == VD_JOB_SETTLED;
@@ -198,9 +213,41 @@ struct vd_output *vd_job_take_outputs(struct vd_job *job)
     return outputs;
 }
 
-struct vd_key_entry *vd_job_key_entry(struct vd_job *job)
+struct vd_effect *vd_job_take_effect(struct vd_job *job)
 {
-    return &job->key_entry;
+    struct vd_effect *effect = job->effect;
+
+    job->effect = NULL;
+    return effect;
+}
+
+size_t vd_job_key_count(const struct vd_job *job)
+{
+    return job->key_count;
+}
+
+struct vd_job_key *vd_job_key_at(struct vd_job *job, size_t i)
+{
+    return &job->keys[i];
+}
+
+bool vd_job_holds_keys(const struct vd_job *job)
+{
+    return job->policy->state != NULL || job->policy->notes != NULL;
+}
+
+bool vd_job_start_blind(struct vd_job *job)
+{
+    int64_t stood_ms = job->policy->budget.wait && job->s->hold != NULL
+                           ? job->s->stood_ms(job->s->arg, job) - job->stood_ms
+                           : 0;
+
+    if (job->state != VD_JOB_WAITING ||
+        vd_mono_ms() < job->rec->fetched_mono_ms + job->policy->budget.deadline_ms + stood_ms)
+        return false;
+    job->blind = true;
+    vd_job_start(job);
+    return true;
 }
 
 const struct vd_policy *vd_job_policy(const struct vd_job *job)
@@ -210,7 +257,7 @@ const struct vd_policy *vd_job_policy(const struct vd_job *job)
 
 const char *vd_job_state_name(const struct vd_job *job)
 {
-    static const char *const names[] = {"new", "new", "key", "redis", "model", "commit"};
+    static const char *const names[] = {"new", "new", "key", "redis", "model", "redis", "commit"};
 
     return job->waits ? "outage" : names[job->state];
 }

@@ -5,13 +5,16 @@
  * Owns:     its arena, facts, context trees and reasoning. Borrows the record, its event and the policy set until it is freed.
  *
  *   NEW --vd_job_match--> MATCHED --vd_job_admit--> WAITING (in its key's queue) --vd_job_start--> CONTEXT --> REASON --> SETTLED
- *                            |            |                                                          |           |
- *                            +------------+--------- dead letter ------------------------------------+-----------+--> SETTLED
+ *                            |            |                                                          |           |  \       ^
+ *                            +------------+--------- dead letter ------------------------------------+-----------+   STORE -+
+ *
+ *   STORE: the decision changes something in Redis, and that is being written down (effects.h).
  *
  * Invariants:
  *   I1 services.settled is called exactly once for each started or dead-lettered job, unless it is canceled first.
  *   I2 a settled job has outputs, or is a counted skip.
- *   I3 nothing waits past the deadline, which runs from the record's fetch, and stands still only where budget.on_unavailable says so.
+ *   I3 nothing waits past the deadline, which runs from the record's fetch, and stands still only where budget.on_unavailable says so;
+ *      but STORE does while Redis is away.
  *   I4 a job that is canceled or freed while a callback is outstanding stays in memory, and silent, until that callback came.
  */
 #ifndef VD_PIPELINE_JOB_H
@@ -40,11 +43,15 @@ struct vd_job_services {
     struct vd_redis
         *redis; /* NULL: no Redis is configured; policies with contexts are refused at load */
     struct vd_tool_hosts *tool_hosts; /* NULL: no HTTP tool may be called */
+<<<<<<< HEAD
     struct vd_journal *journal;       /* NULL: none is kept */
     struct vd_limiter
         *limiter;             /* NULL: no Redis: limits count as exceeded, in a dry run as unused */
     bool limits_dry;          /* `verdict decide`: look at limits, reserve nothing */
     struct vd_router *router; /* NULL: no model is configured: fallbacks decide */
+=======
+    struct vd_effects *effects;       /* NULL: decisions change nothing in Redis */
+>>>>>>> 2f7ab78 (Write state and memory after the commit, recovered by the next owner)
     struct vd_metrics *metrics;
     const cJSON *context; /* `verdict decide`: values by context name instead of Redis; else NULL */
     const char *cluster_id;                        /* NULL: none */
@@ -88,10 +95,25 @@ void vd_job_overflow(struct vd_job *job);
 /* Stop everything; no settled() any more. */
 void vd_job_cancel(struct vd_job *job);
 
+bool vd_job_waits(const struct vd_job *job); /* admitted, not started */
 bool vd_job_settled(const struct vd_job *job);
 /* After settling: what to publish, a list or NULL for a skip; the caller's. */
 struct vd_output *vd_job_take_outputs(struct vd_job *job);
-struct vd_key_entry *vd_job_key_entry(struct vd_job *job);
+/* After settling: what it changes in Redis, written down; the caller's. NULL: nothing. */
+struct vd_effect *vd_job_take_effect(struct vd_job *job);
+/* The queues it stands in, after admit: the policy's key, and those of its state and memory where they are others. */
+#define VD_JOB_MAX_KEYS 3
+struct vd_job_key {
+    struct vd_key_entry entry;
+    struct vd_span scope, key; /* scope: the policy's id, and more */
+};
+size_t vd_job_key_count(const struct vd_job *job);
+struct vd_job_key *vd_job_key_at(struct vd_job *job, size_t i);
+/* Must the next event of these keys wait until the job's changes are made? */
+bool vd_job_holds_keys(const struct vd_job *job);
+/* Its deadline has passed while the changes before it could not be made: start it without what Redis remembers. False: not yet, or
+ * it was started. */
+bool vd_job_start_blind(struct vd_job *job);
 const struct vd_policy *vd_job_policy(const struct vd_job *job);
 const char *vd_job_state_name(
     const struct vd_job *job); /* "key", "redis", "model", "outage": what it waits for */

@@ -41,7 +41,12 @@ static void accept_context(struct vd_job *job, const cJSON *const *values)
         }
         vd_facts_set_context(job->facts, i, job->contexts[i]);
     }
-    vd_job_begin_reasoning(job, false);
+    if (vd_job_state_bind(job, &err) == VD_OK)
+        vd_job_begin_reasoning(job, false);
+    else if (err.code == VD_E_NOMEM)
+        vd_job_failed(job, &err);
+    else
+        vd_job_dead_letter(job, VD_STAGE_CONTEXT, &err, true);
 }
 
 static void take_given_context(struct vd_job *job)
@@ -50,25 +55,37 @@ static void take_given_context(struct vd_job *job)
 
     for (size_t i = 0; i < job->policy->context_count && i < VD_LOOKUP_MAX; i++)
         values[i] = vd_json_get(job->s->context, job->policy->contexts[i].name);
+    vd_job_state_given(job, job->s->context);
     accept_context(job, values);
 }
 
 /* An earlier run of this job saw other values: those count. False: there was none. */
 static bool recall(struct vd_job *job, struct vd_lookup_result *result)
 {
-    size_t at = job->policy->context_count;
+    size_t at = job->read_count - 1; /* the last */
     struct vd_err err = {0};
     bool taken;
 
-    if (at == job->read_count)
+    if (!job->journal_asked)
         return false;
     taken = vd_job_journal_take(job, result->values[at], &err);
     result->values[at] = NULL;
     if (taken)
         vd_job_begin_reasoning(job, false);
+    else if (err.code == VD_E_INPUT)
+        vd_job_dead_letter(job, VD_STAGE_CONTEXT, &err, true);
     else if (err.code != VD_OK)
         vd_job_failed(job, &err);
     return taken || err.code != VD_OK;
+}
+
+static const char *name_of(const struct vd_job *job, size_t read)
+{
+    const struct vd_policy *p = job->policy;
+
+    if (read < p->context_count)
+        return p->contexts[read].name;
+    return p->state != NULL && read == p->context_count ? "state" : "memory";
 }
 
 static void on_values(void *arg, struct vd_lookup_result *result)
@@ -86,10 +103,12 @@ static void on_values(void *arg, struct vd_lookup_result *result)
         return;
     }
     job->timer = vd_timer_free(job->timer);
+    if (err.code == VD_OK)
+        vd_job_state_keep(job, result->values, job->policy->context_count);
     if (err.code == VD_OK && recall(job, result))
         return;
     if (err.code != VD_OK) {
-        (void)vd_err_wrap(&err, err.code, "context %s", job->policy->contexts[result->failed].name);
+        (void)vd_err_wrap(&err, err.code, "context %s", name_of(job, result->failed));
         vd_job_dead_letter(job, VD_STAGE_CONTEXT, &err, true);
         return;
     }
@@ -127,7 +146,7 @@ void vd_job_begin_context(struct vd_job *job)
 
     job->state = VD_JOB_CONTEXT;
     job->contexts = vd_arena_array(&job->arena, count, sizeof(cJSON *));
-    job->reads = vd_arena_array(&job->arena, count + 1, sizeof(*job->reads));
+    job->reads = vd_arena_array(&job->arena, count + 3, sizeof(*job->reads));
     if (job->contexts == NULL || job->reads == NULL) {
         (void)vd_err_nomem(&err, "context");
         vd_job_failed(job, &err);
@@ -143,12 +162,20 @@ void vd_job_begin_context(struct vd_job *job)
         job->reads[i] = (struct vd_read){argv, job->policy->contexts[i].redis.count,
                                          job->policy->contexts[i].max_bytes, false};
     }
+    if (vd_job_state_reads(job, job->reads, &count, &err) != VD_OK) {
+        vd_job_failed(job, &err);
+        return;
+    }
     job->read_count = count;
     if (count > 0 && job->s->context == NULL && vd_job_journals(job) &&
-        vd_job_journal_read(job, &job->reads[count]))
+        vd_job_journal_read(job, &job->reads[count])) {
         job->read_count++;
+        job->journal_asked = true;
+    }
     if (count == 0)
         vd_job_begin_reasoning(job, false);
+    else if (job->blind)
+        vd_job_begin_reasoning(job, true);
     else if (job->s->context != NULL)
         take_given_context(job);
     else if (job->s->redis == NULL)

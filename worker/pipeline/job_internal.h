@@ -7,7 +7,11 @@
  * job_reason.c   the reasoning, driven: models, deadline
  * job_tools.c    what the model looks up
  * job_wait.c     no model can be asked, and the policy waits
+<<<<<<< HEAD
  * job_limits.c   limits across decisions and the calls of a key: reserved before they are used
+=======
+ * job_state.c    state and memory, read before the decision and changed by it
+>>>>>>> 2f7ab78 (Write state and memory after the commit, recovered by the next owner)
  * job_settle.c   the end of every path: decision, dead letter, skip
  */
 #ifndef VD_PIPELINE_JOB_INTERNAL_H
@@ -19,6 +23,8 @@
 #include "pipeline/limits.h"
 #include "pipeline/lookup.h"
 #include "pipeline/tools.h"
+#include "policy/memory.h"
+#include "reason/changes.h"
 #include "reason/reason.h"
 
 enum vd_job_state {
@@ -27,6 +33,7 @@ enum vd_job_state {
     VD_JOB_WAITING,
     VD_JOB_CONTEXT,
     VD_JOB_REASON,
+    VD_JOB_STORE, /* what it changes in Redis is being written down */
     VD_JOB_SETTLED
 };
 
@@ -46,7 +53,10 @@ struct vd_job {
     struct vd_facts *facts;
     char id[VD_SHA256_HEX_SIZE];
     struct vd_span key;
-    struct vd_key_entry key_entry;
+    struct vd_job_key keys[VD_JOB_MAX_KEYS]; /* the first is the policy's */
+    size_t key_count;
+    bool
+        blind; /* its key's changes are still to be made, and its deadline has passed: Redis is not asked */
     int64_t waiting_since_ms;
     bool forced; /* decide without a model, because of: */
     bool forced_review;
@@ -61,9 +71,19 @@ struct vd_job {
     size_t read_count;
     cJSON **contexts;   /* policy->context_count */
     cJSON *journal;     /* the entry of this decision, owned; NULL: none */
+    bool journal_asked; /* its read is the last of reads */
     bool journal_read;  /* or not to be read at all */
     bool recalled;      /* the last answer came from there: what its tools gave does too */
     bool journal_begun; /* step 0 stands there, ours or the one that was taken over */
+    struct vd_span state_key, memory_key;
+    bool raw_known;
+    cJSON *raw_state, *raw_memory; /* as Redis had them; owned */
+    cJSON *state_tree;
+    struct vd_memory memory;
+    struct vd_changes changes;
+    cJSON *operations;        /* what the decision changes in Redis; owned. NULL: nothing */
+    struct vd_effect *effect; /* the same, written down; the pipeline takes it */
+    struct vd_output *ready;  /* STORE: what is published then */
     struct vd_reason *reason;
     struct vd_ask_call *ask;
     struct vd_tools_batch *tools;
@@ -117,6 +137,25 @@ bool vd_job_journal_read(struct vd_job *job, struct vd_read *ret_read);
 bool vd_job_journal_take(struct vd_job *job, cJSON *take_entry, struct vd_err *err);
 /* Step 0, before the first request of this job is sent. */
 void vd_job_journal_begin(struct vd_job *job);
+
+/* job_state.c. Does what the policy remembers change with this decision? Not in shadow mode, not in `verdict decide`. */
+bool vd_job_writes(const struct vd_job *job);
+/* The keys of state and memory, and a place in their queues. VD_E_INPUT names the template. */
+enum vd_code vd_job_state_keys(struct vd_job *job, struct vd_err *err) VD_MUST_CHECK;
+/* Appends the reads of state and memory. */
+enum vd_code vd_job_state_reads(struct vd_job *job, struct vd_read *reads, size_t *count,
+                                struct vd_err *err) VD_MUST_CHECK;
+/* Takes what they gave, from values[at] on; or what `verdict decide` was given. */
+void vd_job_state_keep(struct vd_job *job, cJSON **values, size_t at);
+void vd_job_state_given(struct vd_job *job, const cJSON *given);
+/* Binds it to the facts. Again after these were made anew. VD_E_INPUT: what is stored is unusable. */
+enum vd_code vd_job_state_bind(struct vd_job *job, struct vd_err *err) VD_MUST_CHECK;
+/* The reasoning is DONE: what changes, as the audit record has it (owned by the caller; NULL: the policy remembers nothing). */
+enum vd_code vd_job_changes(struct vd_job *job, cJSON **ret_part, struct vd_err *err) VD_MUST_CHECK;
+/* Appends the operations of these changes. */
+enum vd_code vd_job_state_operations(struct vd_job *job, cJSON *operations,
+                                     struct vd_err *err) VD_MUST_CHECK;
+void vd_job_state_release(struct vd_job *job);
 
 /* job_reason.c: context_missing: Redis did not answer before the deadline. */
 void vd_job_begin_reasoning(struct vd_job *job, bool context_missing);

@@ -52,8 +52,11 @@ static enum vd_code see_again(struct vd_job *job, const cJSON *seen, bool *ret_t
             return vd_err_nomem(err, "journal");
         vd_facts_set_context(job->facts, i, job->contexts[i]);
     }
-    *ret_taken = true;
-    return VD_OK;
+    rc = vd_job_state_bind(
+        job,
+        err); /* by the clock of then; nothing else has changed since, as the job held its keys */
+    *ret_taken = rc == VD_OK;
+    return rc;
 }
 
 bool vd_job_journal_take(struct vd_job *job, cJSON *take_entry, struct vd_err *err)

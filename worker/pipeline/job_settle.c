@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pipeline/decision.h"
+#include "pipeline/effects.h"
 #include "policy/redact.h"
 
 void vd_job_fatal(struct vd_job *job, const struct vd_err *err)
@@ -149,10 +150,10 @@ static cJSON *context_for_audit(struct vd_job *job, struct vd_err *err)
 
 /* The decision's and the audit record of d, as a list. */
 static enum vd_code make_outputs(struct vd_job *job, const struct vd_decision *d,
-                                 struct vd_output **ret, struct vd_err *err)
+                                 const cJSON *changes, struct vd_output **ret, struct vd_err *err)
 {
     const struct vd_pipeline_topics *topics = job->s->topics;
-    struct vd_audit_parts parts = {.clock_ms = job->clock_ms};
+    struct vd_audit_parts parts = {.clock_ms = job->clock_ms, .changes = changes};
     cJSON *reasoning = NULL;
     cJSON *context = NULL;
     struct vd_output *out = NULL;
@@ -192,6 +193,30 @@ done:
     return rc;
 }
 
+/* What the decision changes in Redis, as an effect; job->effect stays NULL where it changes nothing. */
+static enum vd_code write_down(struct vd_job *job, struct vd_err *err)
+{
+    enum vd_code rc;
+
+    if (job->operations == NULL)
+        job->operations = cJSON_CreateArray();
+    if (job->operations == NULL)
+        return vd_err_nomem(err, "changes");
+    rc = vd_job_state_operations(job, job->operations, err);
+    if (rc == VD_OK && job->operations->child != NULL)
+        rc = vd_effect_new(job->s->effects, job->rec, job->id, job->operations, &job->effect, err);
+    return rc;
+}
+
+static void on_stored(void *arg)
+{
+    struct vd_job *job = arg;
+    struct vd_output *outputs = job->ready;
+
+    job->ready = NULL;
+    vd_job_settle(job, outputs, true);
+}
+
 void vd_job_settle_outcome(struct vd_job *job)
 {
     const struct vd_outcome *o = vd_reason_outcome(job->reason);
@@ -209,11 +234,22 @@ void vd_job_settle_outcome(struct vd_job *job)
         .source = job->s->source,
     };
     struct vd_output *outputs = NULL;
+    cJSON *changes = NULL;
     struct vd_err err;
+    enum vd_code rc;
 
     if (d.usage.model_calls < job->calls)
         d.usage.model_calls = job->calls;
-    if (make_outputs(job, &d, &outputs, &err) != VD_OK) {
+    rc = vd_job_changes(job, &changes, &err);
+    if (rc == VD_OK) {
+        d.has_round = vd_changes_round(&job->changes, &d.round);
+        rc = make_outputs(job, &d, changes, &outputs, &err);
+    }
+    (void)vd_json_free(changes);
+    if (rc == VD_OK && vd_job_writes(job))
+        rc = write_down(job, &err);
+    if (rc != VD_OK) {
+        outputs = vd_output_free(outputs);
         if (err.code == VD_E_NOMEM)
             vd_job_fatal(job, &err);
         else
@@ -222,8 +258,19 @@ void vd_job_settle_outcome(struct vd_job *job)
     }
     count_outcome(job, o, d.total_ms);
     job->health = health_of(job, o);
+<<<<<<< HEAD
     job->reserved = o->plan != NULL && o->plan->want_count > 0;
     vd_job_settle(job, outputs, true);
+=======
+    if (job->effect == NULL) {
+        vd_job_settle(job, outputs, true);
+        return;
+    }
+    job->state = VD_JOB_STORE;
+    job->timer = vd_timer_free(job->timer);
+    job->ready = outputs;
+    vd_effect_store(job->effect, on_stored, job);
+>>>>>>> 2f7ab78 (Write state and memory after the commit, recovered by the next owner)
 }
 
 /* An event that needs more than a job may have is a dead letter; only memory that is really out stops the worker. */

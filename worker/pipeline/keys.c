@@ -190,8 +190,33 @@ void vd_keys_leave(struct vd_keys *keys, struct vd_key_entry *entry)
     q->count--;
     if (q->count == 0)
         drop(keys, q);
-    else if (was_head)
+    else if (was_head && next->job != NULL)
         keys->ready(keys->arg, next->job);
+}
+
+void vd_keys_replace(struct vd_key_entry *entry, struct vd_key_entry *taker)
+{
+    struct vd_key_queue *q = entry->queue;
+
+    assert(q != NULL && taker->queue == NULL);
+    taker->queue = q;
+    taker->next = entry->next;
+    taker->prev = entry->prev;
+    if (entry->prev != NULL)
+        entry->prev->next = taker;
+    else
+        q->first = taker;
+    if (entry->next != NULL)
+        entry->next->prev = taker;
+    else
+        q->last = taker;
+    entry->queue = NULL;
+    entry->next = entry->prev = NULL;
+}
+
+bool vd_keys_is_head(const struct vd_key_entry *entry)
+{
+    return entry->queue != NULL && entry->queue->first == entry;
 }
 
 size_t vd_keys_count(const struct vd_keys *keys)

@@ -25,7 +25,7 @@ struct vd_key_queue;
 struct vd_key_entry {
     struct vd_key_queue *queue; /* NULL: in none */
     struct vd_key_entry *next, *prev;
-    void *job;
+    void *job; /* NULL: a place that is kept for one that has gone */
 };
 
 /* job may start: it came to the head of its queue. Never called inside vd_keys_enter(). */
@@ -40,6 +40,9 @@ enum vd_code vd_keys_enter(struct vd_keys *keys, struct vd_span topic, int32_t p
                            size_t *ret_ahead) VD_MUST_CHECK;
 /* Take out, from wherever it stands; the next one may start. NULL-safe for entries in no queue. */
 void vd_keys_leave(struct vd_keys *keys, struct vd_key_entry *entry);
+/* taker, in no queue, takes the place of entry. Its job stays NULL where it is no job's: `ready` is never called for one at the head. */
+void vd_keys_replace(struct vd_key_entry *entry, struct vd_key_entry *taker);
+bool vd_keys_is_head(const struct vd_key_entry *entry);
 size_t vd_keys_count(const struct vd_keys *keys); /* queues */
 
 /* Was this key last seen on another partition? Remembers 65,536 keys by fingerprint; a miss only costs a count. */

@@ -28,8 +28,26 @@ struct work {
     size_t open;          /* jobs not settled, and one while jobs are still being made */
 };
 
+/* A settled record: since when it waits for its commit, and what it changes then. */
+struct settled {
+    int64_t since_mono_ms;
+    struct change *changes;
+};
+
+/* The changes of one decision, and the places of its job in the queues of its keys, until they are made. */
+struct change {
+    struct change *next, *prev; /* all of the pipeline */
+    struct change *of_record;   /* the next one of the same record */
+    struct vd_pipeline *p;
+    struct vd_effect *effect;
+    struct vd_key_entry entries[VD_JOB_MAX_KEYS];
+    size_t entry_count;
+};
+
 struct vd_pipeline {
     struct vd_job_services services;
+    struct vd_effects *effects;
+    struct change *changes; /* of all settled records */
     struct vd_kafka *kafka;
     struct vd_pipeline_topic *topics;
     size_t topic_count;
@@ -57,6 +75,7 @@ static void on_job_hold(void *arg, struct vd_job *job, bool on);
 static int64_t on_job_stood_ms(void *arg, struct vd_job *job);
 static void on_key_ready(void *arg, void *job);
 static void on_probe(void *arg);
+static void drop_change(struct change *c);
 
 static void on_fatal(void *arg, const struct vd_err *err)
 {
@@ -65,10 +84,45 @@ static void on_fatal(void *arg, const struct vd_err *err)
     p->fatal(p->arg, err);
 }
 
+static bool on_finished(void *arg, const char *topic, int32_t partition, int64_t offset)
+{
+    const struct vd_pipeline *p = arg;
+
+    return vd_kafka_finished(p->kafka, topic, partition, offset);
+}
+
+static void on_recovered(void *arg, const char *topic, int32_t partition, int64_t epoch)
+{
+    const struct vd_pipeline *p = arg;
+
+    vd_kafka_ready(p->kafka, topic, partition, epoch);
+}
+
+static enum vd_code make_effects(struct vd_pipeline *p, struct vd_err *err)
+{
+    struct vd_effects_conf conf = {
+        .loop = p->services.loop,
+        .redis = p->services.redis,
+        .metrics = p->services.metrics,
+        .prefix = p->services.redis_prefix,
+        .timeout_ms = p->services.redis_timeout_ms,
+        .finished = on_finished,
+        .recovered = on_recovered,
+        .arg = p,
+    };
+    enum vd_code rc = VD_OK;
+
+    if (conf.redis != NULL)
+        rc = vd_effects_new(&conf, &p->effects, err);
+    p->services.effects = p->effects;
+    return rc;
+}
+
 enum vd_code vd_pipeline_new(const struct vd_pipeline_conf *conf, struct vd_policy_set *set,
                              struct vd_pipeline **ret_pipeline, struct vd_err *err)
 {
     struct vd_pipeline *p = vd_alloc(sizeof(*p));
+    enum vd_code rc;
 
     if (p == NULL)
         return vd_err_nomem(err, "pipeline");
@@ -93,6 +147,11 @@ enum vd_code vd_pipeline_new(const struct vd_pipeline_conf *conf, struct vd_poli
         (void)vd_pipeline_free(p);
         return vd_err_nomem(err, "pipeline");
     }
+    rc = make_effects(p, err);
+    if (rc != VD_OK) {
+        (void)vd_pipeline_free(p);
+        return rc;
+    }
     memcpy(p->topics, conf->topics, conf->topic_count * sizeof(*p->topics));
     vd_limiter_watch(p->services.limiter, set);
     *ret_pipeline = p;
@@ -105,6 +164,9 @@ void *vd_pipeline_free(struct vd_pipeline *p)
         return NULL;
     assert(p->first == NULL);
     (void)vd_timer_free(p->probe);
+    while (p->changes != NULL)
+        drop_change(p->changes);
+    (void)vd_effects_free(p->effects);
     (void)vd_keys_free(p->keys);
     (void)vd_holds_free(p->holds);
     (void)vd_policy_set_release(p->set);
@@ -187,7 +249,8 @@ static void work_free(struct work *w)
         struct vd_job *job = w->jobs;
 
         w->jobs = vd_job_next(job);
-        vd_keys_leave(p->keys, vd_job_key_entry(job));
+        for (size_t i = 0; i < vd_job_key_count(job); i++)
+            vd_keys_leave(p->keys, &vd_job_key_at(job, i)->entry);
         (void)vd_job_free(job);
     }
     vd_event_fini(&w->event);
@@ -227,10 +290,16 @@ static void start_ready(struct vd_pipeline *p)
     p->starting = false;
 }
 
+/* job has come to the head of one of its queues; at the head of all of them it starts. */
 static void on_key_ready(void *arg, void *job)
 {
     struct vd_pipeline *p = arg;
 
+    if (!vd_job_waits(job))
+        return; /* it went on without what was before it */
+    for (size_t i = 0; i < vd_job_key_count(job); i++)
+        if (!vd_keys_is_head(&vd_job_key_at(job, i)->entry))
+            return;
     if (p->ready_count == p->ready_cap) {
         size_t cap = p->ready_cap == 0 ? 64 : p->ready_cap * 2;
         struct vd_job **grown = vd_realloc_array(p->ready, cap, sizeof(struct vd_job *));
@@ -247,13 +316,133 @@ static void on_key_ready(void *arg, void *job)
     p->ready[p->ready_count++] = job;
 }
 
+static void out_of_memory(struct vd_pipeline *p, const char *what)
+{
+    struct vd_err err;
+
+    (void)vd_err_nomem(&err, what);
+    p->fatal(p->arg, &err);
+}
+
+/* -- changes ---------------------------------------------------------------------------------------------------------- */
+
+/* The effect is somebody else's already, or freed. Jobs behind it may become ready. */
+static void drop_change(struct change *c)
+{
+    struct vd_pipeline *p = c->p;
+
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        p->changes = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    for (size_t i = 0; i < c->entry_count; i++)
+        vd_keys_leave(p->keys, &c->entries[i]);
+    (void)vd_free(c);
+}
+
+/* The job's effect, and with it its places. False: memory is out. */
+static bool keep_change(struct vd_pipeline *p, struct settled *settled, struct vd_job *job)
+{
+    struct vd_effect *effect = vd_job_take_effect(job);
+    struct change *c;
+
+    if (effect == NULL)
+        return true;
+    c = vd_alloc(sizeof(*c));
+    if (c == NULL) {
+        (void)vd_effect_free(effect);
+        return false;
+    }
+    c->p = p;
+    c->effect = effect;
+    c->entry_count = vd_job_holds_keys(job) ? vd_job_key_count(job) : 0;
+    for (size_t i = 0; i < c->entry_count; i++)
+        vd_keys_replace(&vd_job_key_at(job, i)->entry, &c->entries[i]);
+    c->next = p->changes;
+    if (c->next != NULL)
+        c->next->prev = c;
+    p->changes = c;
+    c->of_record = settled->changes;
+    settled->changes = c;
+    return true;
+}
+
+static void on_changed(void *arg)
+{
+    struct change *c = arg;
+    struct vd_pipeline *p = c->p;
+
+    drop_change(c);
+    start_ready(p);
+    vd_kafka_resume(p->kafka);
+}
+
+/* How the record ended, for its changes. */
+enum ending { COMMITTED, DROPPED, REPLACED };
+
+static void end_changes(struct settled *settled, enum ending ending)
+{
+    while (settled->changes != NULL) {
+        struct change *c = settled->changes;
+
+        settled->changes = c->of_record;
+        if (ending == COMMITTED) {
+            vd_effect_apply(c->effect, on_changed, c);
+        } else if (ending == REPLACED) {
+            vd_effect_discard(c->effect, on_changed, c);
+        } else {
+            (void)vd_effect_free(c->effect); /* whoever has the partition now goes by the ledger */
+            drop_change(c);
+        }
+    }
+}
+
+/* Nothing but changes that cannot be made stands before the job. */
+static bool only_held(struct vd_job *job)
+{
+    for (size_t i = 0; i < vd_job_key_count(job); i++)
+        for (const struct vd_key_entry *e = vd_job_key_at(job, i)->entry.prev; e != NULL;
+             e = e->prev)
+            if (e->job != NULL)
+                return false;
+    return true;
+}
+
+void vd_pipeline_tick(struct vd_pipeline *p)
+{
+    struct change *c = p->changes;
+
+    while (c != NULL) {
+        struct vd_job *job = NULL;
+
+        for (size_t i = 0; i < c->entry_count && job == NULL; i++)
+            if (c->entries[i].next != NULL)
+                job = c->entries[i].next->job;
+        /* Starting may settle records, and so add holds; none goes away meanwhile. */
+        if (job != NULL && only_held(job))
+            (void)vd_job_start_blind(job);
+        c = c->next;
+    }
+}
+
+bool vd_pipeline_idle(const struct vd_pipeline *p)
+{
+    struct vd_effects_status s = vd_effects_status(p->effects);
+
+    return s.applying == 0;
+}
+
 /* All jobs are done: hand everything to Kafka, then let the next jobs of these keys begin (I2). */
 static void settle(struct work *w, struct vd_output *extra)
 {
     struct vd_pipeline *p = w->p;
     struct vd_record *rec = w->rec;
+    struct settled *settled = vd_alloc(sizeof(*settled));
     struct vd_output *list = extra;
     struct vd_output **end = &list;
+    bool ok = settled != NULL;
 
     while (*end != NULL)
         end = &(*end)->next;
@@ -261,12 +450,18 @@ static void settle(struct work *w, struct vd_output *extra)
         *end = vd_job_take_outputs(job);
         while (*end != NULL)
             end = &(*end)->next;
+        ok = ok && keep_change(p, settled, job);
+    }
+    if (!ok) {
+        (void)vd_output_free(list);
+        out_of_memory(p, "record");
+        return;
     }
     p->uncommitted++;
     p->settled++;
     work_free(w);
-    rec->user =
-        (void *)(uintptr_t)vd_mono_ms(); /* from here on: since when it waits for its commit */
+    settled->since_mono_ms = vd_mono_ms();
+    rec->user = settled;
     vd_kafka_settle(p->kafka, rec, list);
     start_ready(p);
     vd_kafka_resume(p->kafka);
@@ -383,24 +578,22 @@ static struct vd_output *dead_letter(struct vd_pipeline *p, const struct vd_reco
     return out;
 }
 
-static void out_of_memory(struct vd_pipeline *p, const char *what)
-{
-    struct vd_err err;
-
-    (void)vd_err_nomem(&err, what);
-    p->fatal(p->arg, &err);
-}
-
 /* Put an admitted job into its key's queue. */
 static void enqueue(struct work *w, struct vd_job *job)
 {
     struct vd_pipeline *p = w->p;
     const struct vd_policy *policy = vd_job_policy(job);
     struct vd_span id = vd_span_of(policy->id);
-    size_t ahead = 0;
+    size_t ahead = 0, others = 0;
+    enum vd_code rc = VD_OK;
 
-    if (vd_keys_enter(p->keys, vd_span_of(w->rec->topic), w->rec->partition, id, vd_job_key(job),
-                      vd_job_key_entry(job), &ahead) != VD_OK) {
+    for (size_t i = 0; i < vd_job_key_count(job) && rc == VD_OK; i++) {
+        struct vd_job_key *k = vd_job_key_at(job, i);
+
+        rc = vd_keys_enter(p->keys, vd_span_of(w->rec->topic), w->rec->partition, k->scope, k->key,
+                           &k->entry, i == 0 ? &ahead : &others);
+    }
+    if (rc != VD_OK) {
         out_of_memory(p, "key queue");
         return;
     }
@@ -409,8 +602,7 @@ static void enqueue(struct work *w, struct vd_job *job)
     if (ahead > (size_t)policy->max_queue_per_key)
         vd_job_overflow(job);
     w->open++;
-    if (ahead == 0)
-        on_key_ready(p, job);
+    on_key_ready(p, job);
 }
 
 /* The version of a policy that decides this event's key. Without a key it is the current one, which says what is wrong. */
@@ -524,6 +716,32 @@ static size_t on_room(void *arg)
     return vd_guard_room(&p->guard, vd_mono_ms(), p->max_in_flight - moving);
 }
 
+/* Does a policy of this set change something in Redis? */
+static bool has_effects(const struct vd_policy_set *set)
+{
+    for (size_t i = 0; i < vd_policy_set_count(set); i++) {
+        const struct vd_policy *policy = vd_policy_set_get(set, i);
+
+        if (policy->mode != VD_MODE_OFF && (policy->state != NULL || policy->notes != NULL))
+            return true;
+    }
+    return false;
+}
+
+static bool on_assigned(void *arg, const char *topic, int32_t partition, int64_t epoch,
+                        int32_t generation)
+{
+    struct vd_pipeline *p = arg;
+    struct vd_err err;
+
+    if (p->effects == NULL || !has_effects(p->set))
+        return true;
+    if (vd_effects_assigned(p->effects, topic, partition, epoch, generation,
+                            vd_kafka_cluster_id(p->kafka), &err) != VD_OK)
+        p->fatal(p->arg, &err);
+    return false;
+}
+
 static void on_revoked(void *arg, const char *topic, int32_t partition, int64_t epoch, bool lost)
 {
     struct vd_pipeline *p = arg;
@@ -531,6 +749,8 @@ static void on_revoked(void *arg, const char *topic, int32_t partition, int64_t 
     size_t count = 0;
 
     (void)lost;
+    if (p->effects != NULL)
+        vd_effects_revoked(p->effects, topic, partition, epoch);
     p->starting = true; /* successors in the same partition go too: start none of them */
     p->revoking = true;
     while (w != NULL) {
@@ -553,8 +773,11 @@ static void on_revoked(void *arg, const char *topic, int32_t partition, int64_t 
 static void on_committed(void *arg, struct vd_record *rec)
 {
     struct vd_pipeline *p = arg;
-    int64_t waited_ms = vd_mono_ms() - (int64_t)(uintptr_t)rec->user;
+    struct settled *settled = rec->user;
+    int64_t waited_ms = vd_mono_ms() - settled->since_mono_ms;
 
+    end_changes(settled, COMMITTED);
+    rec->user = vd_free(settled);
     vd_metric_add(p->services.metrics, VD_M_WAIT, "commit", "", (uint64_t)waited_ms);
     p->uncommitted--;
     p->committed++;
@@ -564,9 +787,11 @@ static void on_dropped(void *arg, struct vd_record *rec)
 {
     struct vd_pipeline *p = arg;
 
-    (void)rec;
+    end_changes(rec->user, DROPPED);
+    rec->user = vd_free(rec->user);
     p->uncommitted--;
     p->dropped++;
+    start_ready(p);
 }
 
 static struct vd_output *on_minimal(void *arg, struct vd_record *rec, const char *why)
@@ -574,6 +799,7 @@ static struct vd_output *on_minimal(void *arg, struct vd_record *rec, const char
     struct vd_pipeline *p = arg;
     struct vd_record bare = *rec;
 
+    end_changes(rec->user, REPLACED);
     /* The brokers keep refusing this record's outcome: its headers may be the cause. The source position finds it again. */
     bare.header_count = 0;
     bare.value = vd_span_sub(rec->value, 0, 1024);
@@ -599,6 +825,7 @@ struct vd_kafka_callbacks vd_pipeline_callbacks(void)
     return (struct vd_kafka_callbacks){
         .room = on_room,
         .record = on_record,
+        .assigned = on_assigned,
         .revoked = on_revoked,
         .committed = on_committed,
         .dropped = on_dropped,
@@ -615,6 +842,7 @@ struct vd_pipeline_status vd_pipeline_status(const struct vd_pipeline *p)
         .immovable = immovable(p),
         .uncommitted = p->uncommitted,
         .keys = vd_keys_count(p->keys),
+        .effects = vd_effects_status(p->effects),
         .records = p->records,
         .settled = p->settled,
         .committed = p->committed,

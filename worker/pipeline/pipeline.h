@@ -12,6 +12,7 @@
  * Invariants:
  *   I1 a record is settled once, with the outputs of all its jobs together: half of them published, then a crash, would repeat them.
  *   I2 a key's next job starts after the record of its predecessor is settled, so that outputs of one key keep its order.
+ *      With state or memory: after the changes of its predecessor are made (effects.h), or without them at its deadline.
  *   I3 at most max_in_flight records are unsettled, and at most as many more of partitions that wait for a model; in memory at most
  *      those and max_uncommitted.
  */
@@ -20,6 +21,7 @@
 
 #include "base/metrics.h"
 #include "kafka/kafka.h"
+#include "pipeline/effects.h"
 #include "pipeline/event.h"
 #include "pipeline/guard.h"
 #include "pipeline/job.h"
@@ -44,6 +46,8 @@ struct vd_pipeline_conf {
     void *arg;
 };
 
+/* Services' effects are the pipeline's own, where there is Redis. */
+
 /* set is retained. */
 enum vd_code vd_pipeline_new(const struct vd_pipeline_conf *conf, struct vd_policy_set *set,
                              struct vd_pipeline **ret_pipeline, struct vd_err *err) VD_MUST_CHECK;
@@ -58,6 +62,11 @@ void vd_pipeline_set_policies(struct vd_pipeline *p, struct vd_policy_set *set);
 /* Kill switch: no model is asked; fallbacks decide. */
 void vd_pipeline_stop_models(struct vd_pipeline *p, bool stop);
 
+/* From time to time: what waits past its deadline for changes that cannot be made goes on without them. */
+void vd_pipeline_tick(struct vd_pipeline *p);
+/* Are all changes of committed decisions made? After Kafka was stopped, what is not is left to the next owner. */
+bool vd_pipeline_idle(const struct vd_pipeline *p);
+
 struct vd_pipeline_status {
     size_t in_flight; /* records not settled, */
     size_t
@@ -66,6 +75,7 @@ struct vd_pipeline_status {
     size_t waiting_key, waiting_redis, waiting_model; /* jobs, by what they wait for */
     size_t waiting_outage;                            /* no model can be asked */
     size_t keys;
+    struct vd_effects_status effects;
     int64_t oldest_age_ms; /* since the fetch of the oldest unsettled record; 0: none */
     uint64_t records, settled, committed, dropped;
     bool models_stopped;

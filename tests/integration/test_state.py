@@ -1,0 +1,171 @@
+"""State and memory across events: counted exactly under kill -9, changed by what is remembered, rebuilt from the audit topic.
+
+No model is asked: shortcuts decide, so that what is tested is only who writes what when.
+"""
+
+import contextlib
+import json
+import random
+import subprocess
+import time
+
+import pytest
+
+from support import libconfig, paths, records
+from support.processes import wait_until
+from support.producer import Producer, unique_id
+from support.reader import Reader
+from support.redis_server import RedisServer
+from support.worker import Worker, settings
+
+COUNTER = {
+    "state": {"fields": {
+        "round": {"type": "integer", "default": 0, "next": "state.round + 1"},
+        "sum": {"type": "integer", "default": 0, "next": "state.sum + event.data.n"},
+        "last": {"type": "string", "default": "", "next": "event.id"},
+    }},
+    "shortcut": {"every": {"when": "true", "action": "ship"}},
+}
+CALLS = {
+    "memory": {"read_last": 3, "max_notes": 5, "write": {
+        "note": "'was ' + action + ' after: ' + event.data.text",
+        "fields": {"n": "event.data.n", "text": "event.data.text"}}},
+    "shortcut": {
+        "enough": {"when": "memory.exists(m, m.action == 'ship' && m.age_s < 3600)", "action": "hold"},
+        "first": {"when": "true", "action": "ship"}},
+}
+
+
+class Place:
+    """Topics, a policy, and workers of one group that never ask a model."""
+
+    def __init__(self, broker, topics, directory, redis, partitions=4):
+        self.broker, self.directory, self.redis = broker, directory, redis
+        self.group = unique_id("state")
+        self.source = topics("orders", partitions=partitions)
+        self.names = {name: f"{self.group}.{name}"
+                      for name in ("decisions.orders", "review", "shadow", "audit", "dead-letter")}
+        broker.create_topics(list(self.names.values()), partitions=4)
+        self.folder = directory / "policies" / "orders"
+        self.folder.mkdir(parents=True)
+        self.sent = {}
+        self.workers = []
+
+    def write(self, mode="enforce", deadline_ms=5000, **groups):
+        (self.folder / "ops.cfg").write_text(libconfig.dumps({
+            "policy": {"id": "orders.ops", "version": 1, "mode": mode},
+            "input": {"topics": [self.source], "when": "true", "key": "{event.data.customer}", "max_queue_per_key": 1000},
+            "reasoning": {"goal": "Decide.", "show": ["/event/data/n"]},
+            "actions": {"ship": {}, "hold": {}},
+            "budget": {"deadline_ms": deadline_ms},
+            "fallback": {"action": "hold"}, **groups}))
+
+    def settings(self, name, **changes):
+        return settings(
+            self.broker.bootstrap, self.redis.address, "http://127.0.0.1:1", [{"name": self.source, "format": "json"}],
+            policies=self.directory / "policies", group=self.group, models=None,
+            kafka={"transactional_id": f"{self.group}.{name}", "instance_id": name, "transaction_timeout_ms": 5000,
+                   "session_timeout_ms": 6000, "commit_interval_ms": 20, **changes.pop("kafka", {})},
+            output={"prefix": f"{self.group}.decisions", "review": self.names["review"], "shadow": self.names["shadow"],
+                    "audit": self.names["audit"], "dead_letter": self.names["dead-letter"]}, **changes)
+
+    def worker(self, name="w1", **changes):
+        worker = Worker(self.directory, self.settings(name, **changes), name=name)
+        self.workers.append(worker)
+        return worker
+
+    def publish(self, customers, text="call"):
+        """Events with n = 0, 1, ... of each customer."""
+        producer = Producer(self.broker.bootstrap)
+        for customer in customers:
+            n = self.sent[customer] = self.sent.get(customer, -1) + 1
+            event = {"id": f"{customer}-{n}", "type": "order", "data": {"customer": customer, "n": n, "text": text}}
+            producer.send(self.source, json.dumps(event).encode(), key=customer.encode())
+        producer.flush()
+
+    def decisions(self, count=None, topic="decisions.orders", timeout=60):
+        with Reader(self.broker.bootstrap, [self.names[topic]]) as reader:
+            if count is not None:
+                reader.count(count, timeout)
+            reader.drain()
+            return [json.loads(record.value) for record in reader.records]
+
+    def key(self, what, customer):
+        return f"verdict:{self.group}:{what}:orders.ops:{customer}"
+
+    def state(self, customer):
+        return self.redis.client().hgetall(self.key("state", customer))
+
+    def notes(self, customer):
+        return [json.loads(note) for note in self.redis.client().lrange(self.key("memory", customer), 0, -1)]
+
+    def counted(self, customer):
+        """What the counter's state must be after everything that was sent."""
+        n = self.sent[customer] + 1
+        return {"round": str(n), "sum": str(n * (n - 1) // 2), "last": f"{customer}-{n - 1}"}
+
+    def check_counted(self):
+        for customer in self.sent:
+            state = self.state(customer)
+            assert {name: state.get(name) for name in ("round", "sum", "last")} == self.counted(customer), customer
+
+    def pending(self):
+        client = self.redis.client()
+        return [field for key in client.scan_iter(match=f"verdict:{self.group}:pending:*")
+                for field in client.hkeys(key) if field != "@owner"]
+
+    def clean_up(self):
+        for worker in self.workers:
+            worker.kill()
+        self.broker.delete_topics(list(self.names.values()))
+
+
+@pytest.fixture
+def place(broker, topics, binary, test_dir, redis):
+    place = Place(broker, topics, test_dir, redis)
+    yield place
+    place.clean_up()
+
+
+@pytest.fixture
+def own_redis(test_dir):
+    server = RedisServer(test_dir / "own-redis", persist=True).start()
+    yield server
+    server.kill()
+
+
+def rounds(decisions):
+    """{key: [round, ...]} by offset."""
+    found = {}
+    for decision in sorted(decisions, key=lambda d: d["event"]["offset"]):
+        found.setdefault(decision["key"], []).append(decision["round"])
+    return found
+
+
+def check_rounds(place, decisions):
+    assert len(decisions) == sum(n + 1 for n in place.sent.values())
+    for customer, found in rounds(decisions).items():
+        assert found == list(range(1, place.sent[customer] + 2)), customer
+
+
+# --- the counter --------------------------------------------------------------------------------------------------------
+
+def test_a_counter_is_exact_under_kill_9(place):
+    customers = [f"c{i}" for i in range(100)]
+    place.write(deadline_ms=60000, **COUNTER)
+    place.publish(customers * 100)
+    worker = place.worker()
+    random.seed(5)
+    for _ in range(8):
+        worker.start()
+        time.sleep(random.uniform(0.3, 0.8))
+        worker.kill()
+    worker.start()
+    decisions = place.decisions(count=10_000, timeout=60)
+    wait_until(lambda: not place.pending(), 10, "every change is made", worker.process)
+    check_rounds(place, decisions)
+    place.check_counted()
+    assert worker.status()["changes"]["stale"] == 0
+    assert sum(int(line.split("applied=")[1].split()[0]) for line in worker.log().splitlines()
+               if "effects.recovered" in line) > 0, "no kill fell between a commit and its changes: tighten the test"
+    assert worker.stop() == 0
