@@ -1,6 +1,6 @@
 """Models for the worker to ask: the project's own simulator, and a scripted server for exotic behaviour.
 
-ScriptedModel speaks OpenAI's chat completions over HTTP/1.1 and knows nothing of the project: what it answers is a
+ScriptedModel speaks OpenAI's chat completions and Anthropic's messages over HTTP/1.1 and knows nothing of the project: what it answers is a
 function of the request it got. It is the independent peer; `verdict model-sim` is the one that users run.
 """
 
@@ -47,11 +47,64 @@ def completion(content=None, finish_reason="stop", tool_calls=None, model="scrip
     }
 
 
+def message(*content, stop_reason=None, model="scripted"):
+    """Anthropic's form of an answer. content: text, or blocks as the API has them."""
+    blocks = [{"type": "text", "text": part} if isinstance(part, str) else part for part in content]
+    called = any(block["type"] == "tool_use" for block in blocks)
+    return {
+        "id": "msg_scripted", "type": "message", "role": "assistant", "model": model, "content": blocks,
+        "stop_reason": stop_reason or ("tool_use" if called else "end_turn"), "stop_sequence": None,
+        "usage": {"input_tokens": 100, "output_tokens": 20},
+    }
+
+
+def calling(request, *calls, text=None):
+    """An answer that calls tools, in the form of the API that the request is of. calls: (name, arguments)."""
+    if is_anthropic(request):
+        blocks = [{"type": "tool_use", "id": f"toolu_{i}", "name": name, "input": arguments}
+                  for i, (name, arguments) in enumerate(calls)]
+        return message(*([text] if text else []), *blocks)
+    return completion(text, "tool_calls", [
+        {"id": f"call_{i}", "type": "function",
+         "function": {"name": name, "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments)}}
+        for i, (name, arguments) in enumerate(calls)])
+
+
 def error(status, code, message="scripted error", headers=None, kind="scripted_error"):
     return Reply({"error": {"message": message, "type": kind, "code": code, "param": None}}, status, headers or {})
 
 
 # --- reading what was asked ---------------------------------------------------------------------------------------
+
+def is_anthropic(request):
+    return "max_tokens" in request and "response_format" not in request
+
+
+def offered_tools(request):
+    """Names of the tools that may be called, without the proposal's own; none where the choice forbids it."""
+    choice = request.get("tool_choice") or {}
+    if choice == "none" or (isinstance(choice, dict) and choice.get("type") == "none"):
+        return []
+    names = [tool.get("function", tool)["name"] for tool in request.get("tools", [])]
+    return [name for name in names if name != "proposal"]
+
+
+def tool_results(request):
+    """What the tools answered so far: [(text, failed)], in order. OpenAI's form has no sign of failure: None."""
+    results = []
+    for turn in request.get("messages", []):
+        if turn["role"] == "tool":
+            results.append((turn["content"], None))
+        for part in turn["content"] if isinstance(turn.get("content"), list) else []:
+            if part["type"] == "tool_result":
+                results.append((part["content"], part.get("is_error", False)))
+    return results
+
+
+def system_text(request):
+    system = request.get("system")
+    return system if system is not None else next(m["content"] for m in request["messages"] if m["role"] == "system")
+
 
 def asked_schema(request):
     """The JSON Schema the answer must follow, wherever the request carries it; None if it carries none."""
@@ -60,6 +113,11 @@ def asked_schema(request):
         return form["json_schema"].get("schema")
     if "schema" in form:
         return form["schema"]
+    for tool in request.get("tools", []):
+        if tool.get("name") == "proposal":
+            return tool["input_schema"]
+        if tool.get("function", {}).get("name") == "proposal":
+            return tool["function"]["parameters"]
     return None
 
 
@@ -139,12 +197,19 @@ def obedient(request):
     """The plain good model: the smallest answer that the request's own schema allows."""
     if asked_schema(request) is None:
         return error(400, "no_schema", "this model answers only requests with a JSON Schema")
-    return completion(answer_to(request))
+    return answering(request, answer_to(request))
+
+
+def answering(request, proposal):
+    """The proposal as the request wants it: as content, or as a tool call."""
+    if any(tool.get("function", tool)["name"] == "proposal" for tool in request.get("tools", [])):
+        return calling(request, ("proposal", proposal))
+    return message(json.dumps(proposal)) if is_anthropic(request) else completion(proposal)
 
 
 def proposing(action, params=None, **members):
     """A model that always proposes this."""
-    return lambda request: completion(answer_to(request, action, params, **members))
+    return lambda request: answering(request, answer_to(request, action, params, **members))
 
 
 # --- the scripted server ------------------------------------------------------------------------------------------
@@ -158,7 +223,7 @@ class Asked:
 
 
 class ScriptedModel:
-    """An OpenAI-compatible server in this process.
+    """An OpenAI- and Anthropic-compatible server in this process.
 
     script: a function of the request's JSON body that returns a completion (a dict) or a Reply; or a list of those,
     used up one by one, the last one again and again. Requests are answered in parallel.
@@ -187,7 +252,7 @@ class ScriptedModel:
                 except ValueError:
                     self._send(error(400, "invalid_json", "the request is not JSON"))
                     return
-                if not re.fullmatch(r"(/v1)?/chat/completions", self.path):
+                if not re.fullmatch(r"(/v1)?/(chat/completions|messages)", self.path):
                     self._send(error(404, "not_found", self.path))
                     return
                 reply = model._answer(Asked(self.path, {k.lower(): v for k, v in self.headers.items()}, body,

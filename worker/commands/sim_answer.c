@@ -38,6 +38,23 @@ static void add_content(struct vd_sim_request *r, const cJSON *content)
     }
 }
 
+/* Does the assistant's message call tools? What was asked of them is no proposal that was refused. */
+static bool calls_tools(const cJSON *message)
+{
+    const cJSON *content = vd_json_get(message, "content"), *part;
+
+    if (vd_json_get(message, "tool_calls") != NULL)
+        return true;
+    if (content == NULL || !cJSON_IsArray(content))
+        return false;
+    cJSON_ArrayForEach(part, content)
+    {
+        if (vd_span_eq_c(vd_json_get_string(part, "type"), "tool_use"))
+            return true;
+    }
+    return false;
+}
+
 static void read_messages(struct vd_sim_request *r)
 {
     const cJSON *messages = vd_json_get(r->body, "messages"), *m;
@@ -48,7 +65,7 @@ static void read_messages(struct vd_sim_request *r)
     {
         struct vd_span role = vd_json_get_string(m, "role");
 
-        r->turns += vd_span_eq_c(role, "assistant");
+        r->turns += vd_span_eq_c(role, "assistant") && !calls_tools(m);
         r->has_tool_result = r->has_tool_result || vd_span_eq_c(role, "tool");
         if (vd_span_eq_c(role, "user") || vd_span_eq_c(role, "tool"))
             add_content(r, vd_json_get(m, "content"));

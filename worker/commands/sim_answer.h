@@ -20,7 +20,7 @@ struct vd_sim_request {
     const cJSON *first_tool; /* a tool that is not the proposal; NULL: none */
     struct vd_buf text;      /* of all user messages and tool results */
     unsigned
-        turns; /* assistant messages so far: proposals that were refused, tools that were called */
+        turns; /* assistant messages so far that call no tool: proposals that were refused */
     bool has_tool_result;
 };
 
