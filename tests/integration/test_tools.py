@@ -219,6 +219,28 @@ def test_a_tool_never_outlives_the_deadline(shop, tls):
     assert 850 <= decision["usage"]["total_ms"] < 2000
 
 
+def test_a_worker_stops_while_a_tool_is_asked(shop, tls):
+    ca, context = tls
+    with ToolServer(lambda path: Answer({}, delay_s=8), context) as server:
+        shop.write(budget={**TOOLS_BUDGET, "deadline_ms": 30000}, tools=tools(server.port, timeout_ms=20000))
+        with shop.worker(looking_up(("orders", {"id": "c1"})), tools=hosts(server.port, ca),
+                         worker={"drain_timeout_ms": 300}) as (worker, _):
+            shop.publish("c1")
+            wait_until(lambda: server.got, 20, "the tool is asked", worker.process)
+            assert worker.stop() == 0
+
+
+def test_a_model_that_has_no_tools_is_passed_by(shop, redis):
+    with model.ScriptedModel(lambda request: model.error(500, "asked", "this model must not be asked")) as plain:
+        shop.write(budget=TOOLS_BUDGET, tools={"profile": tools(1)["profile"]})
+        models = {"plain": {"url": plain.url, "model": "scripted", "tools": False}}
+        with shop.worker(looking_up(("profile", {"id": "c1"})), models=models, default_models=["plain", "main"]):
+            shop.publish("c1")
+            decision, = shop.read(count=1)
+        assert (decision["status"], decision["usage"]["tool_calls"]) == ("decided", 1)
+        assert plain.requests == []
+
+
 def test_without_its_ca_a_host_is_not_spoken_to(shop, tls):
     _, context = tls
     with ToolServer(lambda path: {}, context) as server:

@@ -119,6 +119,67 @@ static void test_anthropic_requests_are_exactly_these_bytes(void **state)
                 "\"metadata\":{\"user_id\":\"u\"}}");
 }
 
+static struct vd_span encoded(const struct vd_model_codec *codec, const struct vd_model_conf *conf,
+                              const struct vd_model_request *request, struct vd_buf *out)
+{
+    vd_buf_clear(out);
+    assert_int_equal(codec->encode(conf, request, out, NULL), VD_OK);
+    assert_int_equal(vd_json_check(vd_buf_span(out), NULL), VD_OK);
+    return vd_buf_span(out);
+}
+
+static bool has(struct vd_span text, const char *part)
+{
+    return memmem(text.ptr, text.len, part, strlen(part)) != NULL;
+}
+
+/* No tool may be called any more, though messages refer to one: Anthropic's API wants such a tool listed, OpenAI's does not. */
+static void test_closed_tools_are_not_offered(void **state)
+{
+    struct vd_model_conf conf = {.name = "m", .model = "x"};
+    struct vd_model_request closed = full_request;
+    struct vd_span text;
+    struct vd_buf out;
+
+    (void)state;
+    closed.tools_closed = true;
+    vd_buf_init(&out, 1 << 20);
+    text = encoded(&vd_model_openai_codec, &conf, &closed, &out);
+    assert_false(has(text, "\"tools\""));
+    text = encoded(&vd_model_anthropic_codec, &conf, &closed, &out);
+    assert_false(has(text, "Look up."));
+    assert_true(has(text, "\"name\":\"propose\"") && has(text, "\"type\":\"any\""));
+    conf.schema_mode = VD_MODEL_SCHEMA_TOOL;
+    text = encoded(&vd_model_openai_codec, &conf, &closed, &out);
+    assert_false(has(text, "Look up."));
+    assert_true(has(text, "\"name\":\"propose\"") && has(text, "\"required\""));
+    conf.schema_mode = VD_MODEL_SCHEMA_NONE;
+    text = encoded(&vd_model_openai_codec, &conf, &closed, &out);
+    assert_false(has(text, "\"tools\""));
+    text = encoded(&vd_model_anthropic_codec, &conf, &closed, &out);
+    assert_true(has(text, "Look up.") && has(text, "\"tool_choice\":{\"type\":\"none\"}"));
+    vd_buf_free(&out);
+}
+
+static void test_anthropic_gets_the_reduced_schema_of_a_tool(void **state)
+{
+    struct vd_model_conf conf = {.name = "m", .model = "x"};
+    struct vd_model_tool two = tool;
+    struct vd_model_request request = full_request;
+    struct vd_span text;
+    struct vd_buf out;
+
+    (void)state;
+    two.reduced = VD_LIT("{\"less\":1}");
+    request.tools = &two;
+    vd_buf_init(&out, 1 << 20);
+    text = encoded(&vd_model_anthropic_codec, &conf, &request, &out);
+    assert_true(has(text, "\"input_schema\":{\"less\":1}"));
+    text = encoded(&vd_model_openai_codec, &conf, &request, &out);
+    assert_true(has(text, "\"parameters\":{\"type\":\"object\"}"));
+    vd_buf_free(&out);
+}
+
 static void test_an_endpoint_without_tools_is_not_sent_any(void **state)
 {
     struct vd_model_conf conf = {.name = "m", .model = "x", .no_tools = true};
@@ -492,6 +553,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_openai_requests_are_exactly_these_bytes),
         cmocka_unit_test(test_anthropic_requests_are_exactly_these_bytes),
+        cmocka_unit_test(test_closed_tools_are_not_offered),
+        cmocka_unit_test(test_anthropic_gets_the_reduced_schema_of_a_tool),
         cmocka_unit_test(test_an_endpoint_without_tools_is_not_sent_any),
         cmocka_unit_test(test_openai_answers),
         cmocka_unit_test(test_anthropic_answers),

@@ -235,7 +235,7 @@ static void test_the_hash_is_of_the_content(void **state)
 
 static void test_models_must_exist_and_a_money_budget_needs_prices(void **state)
 {
-    static const struct vd_policy_model models[] = {{"big", true}, {"free", false}};
+    static const struct vd_policy_model models[] = {{"big", true, false}, {"free", false, false}};
     struct vd_policy_options options = {.models = models, .model_count = 2};
     static const struct {
         const char *models, *says;

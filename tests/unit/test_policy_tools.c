@@ -214,6 +214,41 @@ static void test_a_host_must_be_allowed_by_the_settings(void **state)
     }
 }
 
+static void test_a_policy_with_tools_needs_a_model_that_can_call_them(void **state)
+{
+    static const struct vd_policy_model models[] = {{"plain", false, true}, {"able", false, false}};
+    static const struct {
+        const char *reasoning;
+        size_t count;
+        bool good;
+    } rows[] = {
+        {"reasoning = { goal = \"g\"; show = [\"/event/data\"]; };", 1, false},
+        {"reasoning = { goal = \"g\"; show = [\"/event/data\"]; };", 2, true},
+        {"reasoning = { goal = \"g\"; show = [\"/event/data\"]; models = [\"plain\"]; };", 2,
+         false},
+        {"reasoning = { goal = \"g\"; show = [\"/event/data\"]; models = [\"plain\", \"able\"]; };",
+         2, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        struct vd_policy_options options = {.models = models, .model_count = rows[i].count};
+        struct vd_policy *policy = NULL;
+        struct vd_diags diags;
+        char *text = policy_text(&(struct parts){
+            .reasoning = rows[i].reasoning,
+            .more = "tools = { t = { why = \"w\"; redis = \"GET k\"; }; }; " BUDGET});
+
+        vd_diags_init(&diags);
+        assert_int_equal(
+            vd_policy_parse(vd_span_of(text), "p.cfg", &options, &diags, &policy, NULL),
+            rows[i].good ? VD_OK : VD_E_CONFIG);
+        vd_policy_free(policy);
+        vd_diags_fini(&diags);
+        vd_free(text);
+    }
+}
+
 /* -- arguments --------------------------------------------------------------------------------------------------- */
 
 struct scene {
@@ -414,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_tools_and_their_budget_need_each_other),
         cmocka_unit_test(test_hosts_have_one_spelling),
         cmocka_unit_test(test_a_host_must_be_allowed_by_the_settings),
+        cmocka_unit_test(test_a_policy_with_tools_needs_a_model_that_can_call_them),
         cmocka_unit_test(test_only_declared_arguments_of_the_list_pass),
         cmocka_unit_test(test_arguments_are_encoded_where_they_stand),
         cmocka_unit_test(test_a_value_of_dots_does_not_climb_in_a_path),

@@ -447,7 +447,8 @@ static enum vd_code list_for_policies(struct vd_settings *s, struct vd_err *err)
         return vd_err_nomem(err, "settings");
     for (size_t i = 0; i < s->model_count; i++)
         m->policy_models[i] = (struct vd_policy_model){
-            s->models[i].name, s->models[i].price_input + s->models[i].price_output > 0};
+            s->models[i].name, s->models[i].price_input + s->models[i].price_output > 0,
+            !s->models[i].tools};
     for (size_t i = 0; i < s->tool_host_count; i++)
         m->policy_hosts[i] = s->tool_hosts[i].conf.allowed;
     return VD_OK;

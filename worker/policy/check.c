@@ -116,6 +116,28 @@ static void check_models(struct vd_loader *ld, const struct vd_conf_node *root)
                           "%s: model \"%.60s\" has no prices", cost->path, o->models[m].name);
 }
 
+/* A request with tools goes past a model that has none; somebody must be left. */
+static void check_tool_models(struct vd_loader *ld, const struct vd_conf_node *root)
+{
+    const struct vd_policy_options *o = ld->options;
+    const struct vd_policy *p = ld->policy;
+    const struct vd_conf_node *tools = vd_conf_get(root, "tools");
+    size_t able = 0, candidates = 0;
+
+    for (size_t m = 0; m < o->model_count; m++) {
+        bool named = p->model_count == 0;
+
+        for (size_t i = 0; i < p->model_count; i++)
+            named = named || strcmp(p->models[i], o->models[m].name) == 0;
+        candidates += named ? 1 : 0;
+        able += named && !o->models[m].no_tools ? 1 : 0;
+    }
+    if (p->tool_count > 0 && candidates > 0 && able == 0)
+        vd_diag_error(ld->diags, tools->file, tools->line,
+                      "a model with tools = true in the settings, or no tools",
+                      "tools: no model of this policy can call them");
+}
+
 /* Facts that know nothing: enough for what is the same for every event. */
 static struct vd_facts *blank_facts(struct vd_loader *ld, struct vd_arena *arena)
 {
@@ -239,6 +261,7 @@ void vd_ld_check(struct vd_loader *ld, const struct vd_conf_node *root)
 
     check_paths(ld, root);
     check_models(ld, root);
+    check_tool_models(ld, root);
     vd_arena_init(&scratch, VD_JOB_ARENA_MAX_BYTES);
     facts = blank_facts(ld, &scratch);
     if (facts != NULL) {

@@ -327,6 +327,7 @@ struct vd_policy {
 struct vd_policy_model {
     const char *name;
     bool priced;
+    bool no_tools; /* cannot call tools */
 };
 
 struct vd_policy_options {
