@@ -204,7 +204,8 @@ static bool must_not_evict(const struct vd_policy_set *set)
     for (size_t i = 0; i < vd_policy_set_count(set); i++) {
         const struct vd_policy *p = vd_policy_set_get(set, i);
 
-        keeps = keeps || p->dedupe_id != NULL || p->state != NULL || p->notes != NULL;
+        keeps = keeps || p->dedupe_id != NULL || p->state != NULL || p->notes != NULL ||
+                p->limit_count > 0 || p->budget.per_key.window_s > 0;
     }
     return keeps;
 }
@@ -556,21 +557,6 @@ static void on_redis_state(void *arg, const struct vd_redis_status *status)
                VD_F_STR("reason", status->reason));
 }
 
-<<<<<<< HEAD
-/* What a policy keeps in Redis is not there to be forgotten. */
-static bool must_not_evict(const struct vd_policy_set *set)
-{
-    bool keeps = false;
-
-    for (size_t i = 0; i < vd_policy_set_count(set); i++)
-        keeps = keeps || vd_policy_set_get(set, i)->dedupe_id != NULL ||
-                vd_policy_set_get(set, i)->limit_count > 0 ||
-                vd_policy_set_get(set, i)->budget.per_key.window_s > 0;
-    return keeps;
-}
-
-=======
->>>>>>> 2f7ab78 (Write state and memory after the commit, recovered by the next owner)
 static enum vd_code make_redis(struct vd_worker *w, struct vd_err *err)
 {
     const struct vd_settings *s = w->settings;

@@ -43,15 +43,12 @@ struct vd_job_services {
     struct vd_redis
         *redis; /* NULL: no Redis is configured; policies with contexts are refused at load */
     struct vd_tool_hosts *tool_hosts; /* NULL: no HTTP tool may be called */
-<<<<<<< HEAD
     struct vd_journal *journal;       /* NULL: none is kept */
     struct vd_limiter
         *limiter;             /* NULL: no Redis: limits count as exceeded, in a dry run as unused */
     bool limits_dry;          /* `verdict decide`: look at limits, reserve nothing */
     struct vd_router *router; /* NULL: no model is configured: fallbacks decide */
-=======
-    struct vd_effects *effects;       /* NULL: decisions change nothing in Redis */
->>>>>>> 2f7ab78 (Write state and memory after the commit, recovered by the next owner)
+    struct vd_effects *effects; /* NULL: decisions change nothing in Redis */
     struct vd_metrics *metrics;
     const cJSON *context; /* `verdict decide`: values by context name instead of Redis; else NULL */
     const char *cluster_id;                        /* NULL: none */

@@ -7,11 +7,8 @@
  * job_reason.c   the reasoning, driven: models, deadline
  * job_tools.c    what the model looks up
  * job_wait.c     no model can be asked, and the policy waits
-<<<<<<< HEAD
  * job_limits.c   limits across decisions and the calls of a key: reserved before they are used
-=======
  * job_state.c    state and memory, read before the decision and changed by it
->>>>>>> 2f7ab78 (Write state and memory after the commit, recovered by the next owner)
  * job_settle.c   the end of every path: decision, dead letter, skip
  */
 #ifndef VD_PIPELINE_JOB_INTERNAL_H

@@ -258,10 +258,7 @@ void vd_job_settle_outcome(struct vd_job *job)
     }
     count_outcome(job, o, d.total_ms);
     job->health = health_of(job, o);
-<<<<<<< HEAD
     job->reserved = o->plan != NULL && o->plan->want_count > 0;
-    vd_job_settle(job, outputs, true);
-=======
     if (job->effect == NULL) {
         vd_job_settle(job, outputs, true);
         return;
@@ -270,7 +267,6 @@ void vd_job_settle_outcome(struct vd_job *job)
     job->timer = vd_timer_free(job->timer);
     job->ready = outputs;
     vd_effect_store(job->effect, on_stored, job);
->>>>>>> 2f7ab78 (Write state and memory after the commit, recovered by the next owner)
 }
 
 /* An event that needs more than a job may have is a dead letter; only memory that is really out stops the worker. */
