@@ -8,19 +8,15 @@ where machines and operators look: system messages, the log, Redis keys, topic n
 import dataclasses
 import json
 import re
-import shlex
-import shutil
 import socket
 import threading
-import time
 
 import pytest
 
-from support import deciding, hostile, libconfig, model, paths, places, records
+from support import deciding, hostile, model, places, records, shipped
 from support.processes import wait_until
-from support.producer import Producer, unique_id
-from support.reader import Reader
-from support.worker import Worker, settings
+from support.producer import Producer
+from support.worker import Worker
 
 ROUND = 30  # texts at once: two events each, which may share a key, and input.max_queue_per_key is 64
 TEXTS = hostile.OWN + hostile.shared()
@@ -64,16 +60,6 @@ def keys_of(command):
 
 # --- events -------------------------------------------------------------------------------------------------------------
 
-def sample(policy):
-    """The policy's sample event; else the event of its first case that a model decides."""
-    file = policy.with_suffix(".event.json")
-    return json.loads(file.read_text()) if file.exists() else deciding.decided_by_a_model(policy).body["event"]
-
-
-def just_now(event):
-    return {**event, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())} if "time" in event else event
-
-
 def fill(event, paths_of, text):
     for path in paths_of:
         event = hostile.put(event, path, text)
@@ -83,8 +69,7 @@ def fill(event, paths_of, text):
 @dataclasses.dataclass
 class Sent:
     event: dict
-    text: int       # which of TEXTS
-    policies: list  # the files of the policies that read its topic
+    text: int    # which of TEXTS
     short: bool
 
 
@@ -92,6 +77,8 @@ class Sent:
 class Outcome:
     sent: dict          # (topic, partition, offset): Sent
     found: list         # every record of the output topics
+    decisions: list     # [(value, parsed policy)]
+    lost: list          # where the events stand that became dead letters
     topics: set         # names of all topics afterwards
     expected: set       # and those that there should be
     asked: list         # bodies of the requests that the model got
@@ -103,115 +90,66 @@ class Outcome:
     ours: set           # strings of our own records
 
 
-class World:
-    def __init__(self, broker, redis, directory):
-        self.broker, self.redis, self.directory = broker, redis, directory
-        self.prefix = unique_id("hostile")
-        self.conf = {path: libconfig.loads(path.read_text()) for path in deciding.policies()}
-        self.sources = sorted({topic for conf in self.conf.values() for topic in conf["input"]["topics"]})
-        self.sent, self.counts = {}, dict.fromkeys(self.sources, 0)
+def materials(world):
+    """[(topic, event, free places, tight ones, those of keys)], each topic's event once."""
+    cases = {}
+    for path in world.conf:
+        event = shipped.sample(path)
+        now = {"now": event["time"]} if "time" in event else {}
+        cases[path] = deciding.Case(path, {"name": "sample", "event": event, "expect": {"status": "skip"}, **now})
+    out = {}
+    for path, control in places.controls(world.directory / "controls", cases).items():
+        topic, = world.conf[path]["input"]["topics"]
+        event = cases[path].body["event"]
+        free, tight, keys = ({tuple(rest) for _, *rest in some} for some in (control.free(), control.tight, control.keys))
+        same = topic, json.dumps(event)
+        old = out.get(same, (topic, event, free, tight, keys))
+        out[same] = topic, event, old[2] & free, old[3] | tight, old[4] | keys
+    return list(out.values())
 
-    def install(self):
-        """The policies with topics of this test's own, the topics, and the context that the policies' samples need."""
-        shutil.copytree(paths.SCHEMAS, self.directory / "schemas")
-        for path in self.conf:
-            copy = self.directory / path.relative_to(paths.ROOT)
-            if path.stem in TOOLED:
-                deciding.with_a_tool(self.directory, path)
-            else:
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, copy)
-                if path.with_suffix(".prompt.md").exists():
-                    shutil.copy(path.with_suffix(".prompt.md"), copy.parent)
-            text = re.sub(r"deadline_ms = \d+", "deadline_ms = 60000", copy.read_text())  # many wait for their key here
-            for topic in self.sources:
-                text = text.replace(f'"{topic}"', f'"{self.prefix}.{topic}"')
-            copy.write_text(text)
-        domains = {conf["policy"]["id"].partition(".")[0] for conf in self.conf.values()}
-        self.outputs = {name: f"{self.prefix}.out.{name}" for name in (*domains, "review", "shadow", "audit", "dead")}
-        self.broker.create_topics([f"{self.prefix}.{topic}" for topic in self.sources])
-        self.broker.create_topics(list(self.outputs.values()))
-        ours = set()
-        for path in self.conf:
-            loader = path.with_suffix(".context.redis")
-            for line in loader.read_text().splitlines() if loader.exists() else []:
-                words = shlex.split(line)
-                self.redis.client().execute_command(*words)
-                ours |= set(words) | {word for text in words for word in re.findall(r'[^"\\{}\[\],:]+', text)}
-            ours |= set(re.findall(r"'([^']*)'", path.read_text()))
-        return ours
 
-    def settings(self, url):
-        output = {"prefix": f"{self.prefix}.out", "review": self.outputs["review"], "shadow": self.outputs["shadow"],
-                  "audit": self.outputs["audit"], "dead_letter": self.outputs["dead"]}
-        return settings(self.broker.bootstrap, self.redis.address, url,
-                        [{"name": f"{self.prefix}.{topic}", "format": "json"} for topic in self.sources],
-                        policies=self.directory / "policies", group=self.prefix, output=output, log={"level": "debug"},
-                        worker={"max_fallback_ratio": 1.0})  # mostly fallbacks is what must come out here
-
-    def materials(self):
-        """[(topic, event, policies, free places, tight ones, those of keys)], each topic's event once."""
-        cases = {}
-        for path in self.conf:
-            event = sample(path)
-            now = {"now": event["time"]} if "time" in event else {}
-            cases[path] = deciding.Case(path, {"name": "sample", "event": event, "expect": {"status": "skip"}, **now})
-        controls = places.controls(self.directory / "controls", cases)
-        out = {}
-        for path, control in controls.items():
-            topic, = self.conf[path]["input"]["topics"]
-            event = cases[path].body["event"]
-            free, tight, keys = ({tuple(rest) for _, *rest in some} for some in (control.free(), control.tight, control.keys))
-            same = topic, json.dumps(event)
-            old = out.get(same, (topic, event, [], free, tight, keys))
-            out[same] = topic, event, old[2] + [path], old[3] & free, old[4] | tight, old[5] | keys
-        return list(out.values())
-
-    def publish(self, producer, materials, numbers):
-        self.redis.client().delete(deciding.NOTES)
-        self.redis.client().hset(deciding.NOTES, mapping={str(n): TEXTS[n] for n in numbers if n % 3 == 0})
-        for topic, event, policies, free, tight, keys in materials:
-            for n in numbers:
-                text = places.short(TEXTS[n])
-                for short in (False, True) if n < len(hostile.OWN) or n % 3 == 0 else (False,):
-                    body = just_now(fill(event, free, text) if short else fill(fill(event, free - keys, text), free - tight, TEXTS[n]))
-                    headers = [(name, text.encode()) for name in ("traceparent", "tracestate", "X-Shopify-Topic", "x-note")] if short else []
-                    producer.send(f"{self.prefix}.{topic}", body, key=text.encode() if short else b"k", headers=headers)
-                    self.sent[f"{self.prefix}.{topic}", 0, self.counts[topic]] = Sent(body, n, policies, short)
-                    self.counts[topic] += 1
-        producer.flush()
-
-    def finished(self):
-        return all(self.broker.committed(self.prefix, f"{self.prefix}.{topic}")[0] == count
-                   for topic, count in self.counts.items() if count)
+def publish(world, producer, material, numbers, sent):
+    world.redis.client().delete(deciding.NOTES)
+    world.redis.client().hset(deciding.NOTES, mapping={str(n): TEXTS[n] for n in numbers if n % 3 == 0})
+    for topic, event, free, tight, keys in material:
+        for n in numbers:
+            text = places.short(TEXTS[n])
+            for short in (False, True) if n < len(hostile.OWN) or n % 3 == 0 else (False,):
+                body = fill(event, free, text) if short else fill(fill(event, free - keys, text), free - tight, TEXTS[n])
+                body = shipped.just_now(body)
+                headers = [(name, text.encode()) for name in ("traceparent", "tracestate", "X-Shopify-Topic", "x-note")] if short else []
+                at = world.send(producer, topic, body, key=text.encode() if short else b"k", headers=headers)
+                sent[at] = Sent(body, n, short)
+    producer.flush()
 
 
 @pytest.fixture(scope="module")
 def outcome(broker, redis_shared, binary, run_dir):
     redis_shared.client().flushall()
-    world = World(broker, redis_shared, run_dir / "hostile-worker")
-    world.directory.mkdir()
-    ours = world.install()
-    materials = world.materials()
+    directory = run_dir / "hostile-worker"
+    directory.mkdir()
+    world = shipped.Shipped(broker, redis_shared, directory, "hostile")
+    world.install(deadline_ms=60000, tooled=TOOLED)  # many wait for their key here
+    material, sent = materials(world), {}
     monitor = Monitor(redis_shared)
     with model.ScriptedModel(hostile.Obedient()) as scripted:
-        worker = Worker(world.directory, world.settings(scripted.url)).start()
+        # Mostly fallbacks is what must come out here: no reason to stop intake.
+        worker = Worker(directory, world.settings(scripted.url, log={"level": "debug"}, worker={"max_fallback_ratio": 1.0})).start()
         try:
             producer = Producer(broker.bootstrap)
             for start in range(0, len(TEXTS), ROUND):
-                world.publish(producer, materials, range(start, min(start + ROUND, len(TEXTS))))
+                publish(world, producer, material, range(start, min(start + ROUND, len(TEXTS))), sent)
                 wait_until(world.finished, 60, "every record is finished", worker.process, interval=0.1)
             metrics, status = worker._get("/metrics")[1], json.dumps(worker.status())
             assert worker.stop() == 0
         finally:
             worker.kill()
-    with Reader(broker.bootstrap, list(world.outputs.values())) as reader:
-        found = list(reader.drain())
+    found = world.read()
     names = {name for name in broker.admin().list_topics(timeout=10).topics if name.startswith(world.prefix) or "hostile" in name}
     keys = [key.encode() for key in redis_shared.client().scan_iter(count=1000)]
-    expected = {f"{world.prefix}.{topic}" for topic in world.sources} | set(world.outputs.values())
-    return Outcome(world.sent, found, names, expected, [asked.body for asked in scripted.requests], monitor.stop(), keys,
-                   worker.log(), metrics, status, ours)
+    expected = {world.source(topic) for topic in world.topics} | set(world.outputs.values())
+    return Outcome(sent, found, world.decisions(found), world.dead_letters(found), names, expected,
+                   [asked.body for asked in scripted.requests], monitor.stop(), keys, worker.log(), metrics, status, world.our_words())
 
 
 @pytest.fixture(scope="module")
@@ -221,10 +159,8 @@ def nose():
 
 @pytest.fixture(scope="module")
 def decisions(outcome):
-    """[(value, Sent, parsed policy)] of every decision, review and shadow record."""
-    confs = {conf["policy"]["id"]: conf for conf in (libconfig.loads(path.read_text()) for path in deciding.policies())}
-    values = [records.check_decision(record) for record in outcome.found if not record.topic.endswith((".audit", ".dead"))]
-    return [(value, outcome.sent[records.event_position(value)], confs[value["policy_id"]]) for value in values]
+    """[(value, Sent, parsed policy)]."""
+    return [(value, outcome.sent[records.event_position(value)], conf) for value, conf in outcome.decisions]
 
 
 # --- what must hold -------------------------------------------------------------------------------------------------------
@@ -240,9 +176,7 @@ def test_no_decision_is_outside_its_policy(outcome, decisions):
 def test_each_event_has_one_outcome_for_each_policy(outcome, decisions):
     got = [(records.event_position(value), value["policy_id"]) for value, _, _ in decisions]
     assert len(got) == len(set(got))
-    letters = [records.dead_letter_position(records.check_dead_letter(record)) for record in outcome.found if record.topic.endswith(".dead")]
-    seen = {position for position, _ in got} | set(letters)
-    assert seen == set(outcome.sent)
+    assert {position for position, _ in got} | set(outcome.lost) == set(outcome.sent)
 
 
 def test_the_texts_were_read_and_the_model_obeyed(outcome, decisions, nose):

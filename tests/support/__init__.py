@@ -13,6 +13,7 @@ settings file, its admin port, and what it writes to Kafka and Redis.
   reader        an independent read_committed consumer that collects what came out
   deciding      the shipped policies one event at a time, by `verdict decide`
   hostile       text that wants something, a model that obeys it, and who finds it again
+  shipped       all shipped policies at work together, on topics of their own
   places        what a policy does with a text in one of its places
   peers         servers and fakes of the providers' APIs that other people wrote
   payloads      the business events that the end-to-end tests publish
