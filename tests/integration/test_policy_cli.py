@@ -50,7 +50,7 @@ def test_the_shipped_policies_are_clean_and_wholly_covered():
     ('action = "retry"; params = { after_hours = 24', 'action = "retri"; params = { after_hours = 24', 'there is no action "retri"'),
     ('after_hours = 24; method = "same"', 'after_hours = 24; method = "none"', "can never pass"),
     ('"/sub"]', '"/subs"]', "write: sub"),
-    ("budget    = {", "limits = { }; budget = {", "limits is not supported"),
+    ("budget    = {", "limits = { daily = { key = \"all\"; max = 5; }; }; budget = {", "neither window_s nor hold_s"),
 ])
 def test_a_mistake_is_named_with_file_line_and_a_way_out(copy, old, new, says):
     policy = copy / "policies" / "billing" / "dunning.cfg"
