@@ -1,17 +1,15 @@
-"""State and memory across events: counted exactly under kill -9, changed by what is remembered, rebuilt from the audit topic.
+"""State and memory across events: counted exactly under kill -9, changed by what is remembered.
 
 No model is asked: shortcuts decide, so that what is tested is only who writes what when.
 """
 
-import contextlib
 import json
 import random
-import subprocess
 import time
 
 import pytest
 
-from support import libconfig, paths, records
+from support import libconfig
 from support.processes import wait_until
 from support.producer import Producer, unique_id
 from support.reader import Reader
@@ -29,7 +27,7 @@ COUNTER = {
 CALLS = {
     "memory": {"read_last": 3, "max_notes": 5, "write": {
         "note": "'was ' + action + ' after: ' + event.data.text",
-        "fields": {"n": "event.data.n", "text": "event.data.text"}}},
+        "fields": {"n": "event.data.n", "word": "event.data.text"}}},
     "shortcut": {
         "enough": {"when": "memory.exists(m, m.action == 'ship' && m.age_s < 3600)", "action": "hold"},
         "first": {"when": "true", "action": "ship"}},
@@ -156,10 +154,14 @@ def test_a_counter_is_exact_under_kill_9(place):
     place.publish(customers * 100)
     worker = place.worker()
     random.seed(5)
-    for _ in range(8):
+    for n in range(8):
         worker.start()
         time.sleep(random.uniform(0.3, 0.8))
+        if n % 2 == 0:  # what is committed from here on is not changed any more by this worker
+            place.redis.client().execute_command("CLIENT", "PAUSE", "3000", "WRITE")
+            time.sleep(0.15)
         worker.kill()
+        place.redis.client().execute_command("CLIENT", "UNPAUSE")
     worker.start()
     decisions = place.decisions(count=10_000, timeout=60)
     wait_until(lambda: not place.pending(), 10, "every change is made", worker.process)
@@ -169,3 +171,101 @@ def test_a_counter_is_exact_under_kill_9(place):
     assert sum(int(line.split("applied=")[1].split()[0]) for line in worker.log().splitlines()
                if "effects.recovered" in line) > 0, "no kill fell between a commit and its changes: tighten the test"
     assert worker.stop() == 0
+
+
+def test_two_workers_hand_partitions_over(place):
+    customers = [f"c{i}" for i in range(40)]
+    place.write(deadline_ms=60000, **COUNTER)
+    place.publish(customers * 25)
+    first, second = (place.worker(name, kafka={"instance_id": None}) for name in ("w1", "w2"))
+    first.start()
+    place.publish(customers * 25)
+    second.start()
+    for _ in range(8):  # while partitions move, and after
+        place.publish(customers * 4)
+        time.sleep(0.4)
+    wait_until(lambda: second.metric("verdict_decisions_total") > 50, 30, "the second took over", second.process)
+    place.publish(customers * 20)
+    time.sleep(0.3)
+    assert first.stop() == 0
+    place.publish(customers * 3)
+    decisions = place.decisions(count=sum(n + 1 for n in place.sent.values()), timeout=60)
+    wait_until(lambda: not place.pending(), 10, "every change is made", second.process)
+    check_rounds(place, decisions)
+    place.check_counted()
+    assert second.stop() == 0
+
+
+def test_a_stopped_worker_has_made_its_changes(place):
+    place.write(**COUNTER)
+    with place.worker().during() as worker:
+        place.publish(["a", "b"] * 5)
+        worker.wait_metric("verdict_decisions_total", 4)
+    for customer, found in rounds(place.decisions()).items():
+        assert place.state(customer)["round"] == str(len(found))
+    assert place.pending() == []
+
+
+# --- Redis ----------------------------------------------------------------------------------------------------------------
+
+def test_redis_away_while_changes_are_made(broker, topics, binary, test_dir, own_redis):
+    """Decided, but not written down: the decision waits, nothing is lost, and other keys go on by their fallback."""
+    place = Place(broker, topics, test_dir, own_redis)
+    try:
+        place.write(deadline_ms=1500, **COUNTER)
+        with place.worker().during() as worker:
+            place.publish(["a"] * 20)
+            worker.wait_metric("verdict_decisions_total", 3)
+            own_redis.kill()
+            place.publish(["b"] * 3)
+            decisions = place.decisions(count=4, timeout=20)
+            wait_until(lambda: any(d["key"] == "b" for d in place.decisions()), 15, "the other key goes on", worker.process)
+            assert "redis" in worker.status()["waiting_for"]
+            own_redis.start()
+            decisions = place.decisions(count=23, timeout=30)
+            wait_until(lambda: not place.pending(), 10, "every change is made", worker.process)
+        for customer, found in rounds(decisions).items():
+            counted = [number for number in found if number is not None]
+            assert counted == list(range(1, len(counted) + 1)), customer
+            assert place.state(customer).get("round", "0") == str(len(counted))
+        blind = [d for d in decisions if d["round"] is None]
+        assert blind and all(d["degraded_reason"] == "context_unavailable" for d in blind)
+    finally:
+        place.clean_up()
+
+
+def everything(place):
+    client = place.redis.client()
+    keys = [key for what in ("state", "memory") for key in client.scan_iter(match=f"verdict:{place.group}:{what}:*")]
+    return {key: client.hgetall(key) if ":state:" in key else client.lrange(key, 0, -1) for key in keys}
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------------
+
+def test_a_memory_changes_the_next_decision(place):
+    place.write(**CALLS)
+    with place.worker().during():
+        place.publish(["a", "b", "a", "a", "a", "a", "a"], text="a \u202eword, and more")
+        decisions = place.decisions(count=7)
+    of_a = [d["action"] for d in sorted(decisions, key=lambda d: d["event"]["offset"]) if d["key"] == "a"]
+    assert of_a[:4] == ["ship", "hold", "hold", "hold"]
+    assert of_a[4:] == ["ship", "hold"], "the note of the first has left the three that are read"
+    notes = place.notes("a")
+    assert [note["n"] for note in notes] == [5, 4, 3, 2, 1], "the newest five, the newest first"
+    assert all("\u202e" not in note["text"] and note["time_ms"] > 0 for note in notes)
+    assert [note["decision_id"] for note in notes] == [
+        d["decision_id"] for d in sorted(decisions, key=lambda d: -d["event"]["offset"]) if d["key"] == "a"][:5]
+    audit = {record["decision_id"]: record["changes"] for record in place.decisions(topic="audit")}
+    last = audit[notes[0]["decision_id"]]["memory"]
+    assert last["read"] == [note["decision_id"] for note in notes[1:4]] and last["note"] == notes[0] and last["written"]
+
+
+def test_shadow_reads_and_writes_nothing(place):
+    place.write(mode="shadow", **COUNTER, memory=CALLS["memory"])
+    place.redis.client().hset(place.key("state", "a"), mapping={"round": 4, "sum": 1, "last": "x"})
+    before = everything(place)
+    with place.worker().during():
+        place.publish(["a", "a"])
+        decisions = place.decisions(count=2, topic="shadow")
+    assert [d["round"] for d in decisions] == [5, 5]
+    assert everything(place) == before and place.pending() == []

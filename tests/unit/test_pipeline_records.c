@@ -236,14 +236,17 @@ static void an_audit_record_too_large_drops_its_largest_parts_first(void **state
 {
     struct scene *s = *state;
     cJSON *reasoning = cJSON_CreateObject(), *context = cJSON_CreateObject(), *tree = NULL;
+    cJSON *changes = cJSON_CreateObject();
     char *text = vd_alloc(50001);
-    struct vd_audit_parts parts = {reasoning, context, 77};
+    struct vd_audit_parts parts = {
+        .reasoning = reasoning, .context = context, .changes = changes, .clock_ms = 77};
     struct vd_output *out;
 
     memset(text, 'x', 50000);
     assert_true(
         vd_json_put(reasoning, "prompt", vd_json_new_string((struct vd_span){text, 50000})));
     assert_true(vd_json_put(context, "profile", vd_json_new_string((struct vd_span){text, 2000})));
+    assert_true(vd_json_put(changes, "state", vd_json_new_string((struct vd_span){text, 4000})));
     out = vd_audit_output(&s->decision, &parts, &topics, VD_LIT("{\"a\":1}"), 10000);
     assert_true(vd_output_bytes(out) <= 10000);
     assert_int_equal(vd_json_parse(out->value, &tree, NULL), VD_OK);
@@ -254,6 +257,14 @@ static void an_audit_record_too_large_drops_its_largest_parts_first(void **state
     assert_true(cJSON_IsFalse(vd_json_pointer(tree, VD_LIT("/parts/2/omitted"))));
     (void)vd_json_free(tree);
     (void)vd_output_free(out);
+    /* Redis is rebuilt from the changes: they stay, whatever else goes. */
+    out = vd_audit_output(&s->decision, &parts, &topics, VD_LIT("{\"a\":1}"), 100);
+    assert_int_equal(vd_json_parse(out->value, &tree, NULL), VD_OK);
+    assert_int_equal(vd_json_kind(vd_json_get(tree, "context")), VD_JSON_NULL);
+    assert_int_equal(vd_json_string(vd_json_pointer(tree, VD_LIT("/changes/state"))).len, 4000);
+    (void)vd_json_free(tree);
+    (void)vd_output_free(out);
+    (void)vd_json_free(changes);
     (void)vd_json_free(reasoning);
     (void)vd_json_free(context);
     (void)vd_free(text);
