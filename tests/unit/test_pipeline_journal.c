@@ -33,7 +33,7 @@ static int set_up(void **state)
         vd_redis_new(w->loop, &redis, NULL, NULL, &w->redis, &err) != VD_OK)
         return -1;
     conf.redis = w->redis;
-    vd_arena_init(&w->arena, 1u << 20);
+    vd_arena_init(&w->arena, 4u << 20);
     *state = w;
     return vd_journal_new(&conf, &w->journal, &err) == VD_OK ? 0 : -1;
 }
@@ -167,29 +167,30 @@ static void test_a_step_above_its_bound_is_not_kept(void **state)
     struct world *w = *state;
     char *text = vd_alloc(VD_JOURNAL_STEP_MAX_BYTES + 1);
     struct vd_journal_answer a = {.answer = {.model = "main"}};
-    cJSON *seen = cJSON_CreateObject();
+    struct vd_journal_start start = {.absent = true};
+    char *large = vd_alloc(VD_JOURNAL_SEEN_MAX_BYTES + 1);
 
+    memset(large, 'a', VD_JOURNAL_SEEN_MAX_BYTES + 1);
     memset(text, 'a', VD_JOURNAL_STEP_MAX_BYTES + 1);
     vd_journal_put(w->journal, "d", "1.t0", (struct vd_span){text, VD_JOURNAL_STEP_MAX_BYTES + 1});
     assert_int_equal(counted(w, VD_JOURNAL_TOO_LARGE), 1);
     assert_int_equal(vd_redis_status(w->redis).waiting, 0);
     a.answer.text = (struct vd_span){text, VD_JOURNAL_STEP_MAX_BYTES};
-    vd_journal_put_answer(w->journal, "d", 1, &a);
+    vd_journal_see(w->journal, &start, VD_LIT("{}"), &w->arena);
+    vd_journal_put_answer(w->journal, "d", 1, &a, &start);
     assert_int_equal(counted(w, VD_JOURNAL_TOO_LARGE), 2);
-    for (size_t i = 0; i <= VD_JOURNAL_SEEN_MAX_BYTES / VD_JOURNAL_STEP_MAX_BYTES; i++) {
-        char name[8];
-
-        (void)snprintf(name, sizeof(name), "c%zu", i);
-        assert_true(vd_json_put(
-            seen, name, vd_json_new_string((struct vd_span){text, VD_JOURNAL_STEP_MAX_BYTES})));
-    }
-    vd_journal_begin(w->journal, "d", seen);
+    assert_false(start.written);
+    start.seen = (struct vd_span){0};
+    vd_journal_see(w->journal, &start, (struct vd_span){large, VD_JOURNAL_SEEN_MAX_BYTES + 1},
+                   &w->arena);
     assert_int_equal(counted(w, VD_JOURNAL_TOO_LARGE), 3);
+    a.answer.text = VD_LIT("{}"); /* small, but of a decision that cannot be seen again */
+    vd_journal_put_answer(w->journal, "d", 1, &a, &start);
     assert_int_equal(vd_redis_status(w->redis).waiting, 0);
     vd_journal_put(w->journal, "d", "1.t0", (struct vd_span){text, VD_JOURNAL_STEP_MAX_BYTES});
     assert_int_equal(counted(w, VD_JOURNAL_TOO_LARGE), 3);
     assert_int_equal(vd_redis_status(w->redis).waiting, 1);
-    (void)vd_json_free(seen);
+    (void)vd_free(large);
     (void)vd_free(text);
 }
 

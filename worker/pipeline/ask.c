@@ -14,6 +14,7 @@ struct vd_ask_call {
     const char *policy_id;
     struct vd_journal *journal;
     const char *decision_id;
+    struct vd_journal_start *start;
     unsigned step;
     bool orphan;
     struct vd_model_message *messages; /* of the ask */
@@ -146,7 +147,7 @@ static void keep(const struct vd_ask_call *c, const struct vd_router_result *r,
 {
     struct vd_journal_answer kept = {result->answer, vd_sha256(r->body), result->calls};
 
-    vd_journal_put_answer(c->journal, c->decision_id, c->step, &kept);
+    vd_journal_put_answer(c->journal, c->decision_id, c->step, &kept, c->start);
     if (c->orphan)
         vd_journal_count(c->journal, VD_JOURNAL_LATE);
 }
@@ -288,6 +289,7 @@ static enum vd_code make_call(const struct vd_ask_request *request, const size_t
     c->policy_id = request->policy->id;
     c->journal = request->journal;
     c->decision_id = request->decision_id;
+    c->start = request->start;
     c->step = ask->step;
     c->request.temperature = 0;
     c->request.max_output_tokens =

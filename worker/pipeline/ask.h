@@ -26,9 +26,10 @@ struct vd_ask_request {
     const size_t *default_models;
     size_t default_model_count;
     int64_t deadline_mono_ms;
-    int64_t calls_left;         /* requests that may be sent, at least 1 */
-    struct vd_journal *journal; /* NULL: none is kept */
-    const char *decision_id;    /* with a journal; borrowed until done */
+    int64_t calls_left;             /* requests that may be sent, at least 1 */
+    struct vd_journal *journal;     /* NULL: none is kept */
+    const char *decision_id;        /* with a journal; borrowed until done */
+    struct vd_journal_start *start; /* the same; what the first answer is kept with */
 };
 
 struct vd_ask_result {

@@ -71,7 +71,8 @@ struct vd_job {
     bool journal_asked; /* its read is the last of reads */
     bool journal_read;  /* or not to be read at all */
     bool recalled;      /* the last answer came from there: what its tools gave does too */
-    bool journal_begun; /* step 0 stands there, ours or the one that was taken over */
+    bool journal_begun; /* start is made */
+    struct vd_journal_start start;
     struct vd_span state_key, memory_key;
     bool raw_known;
     cJSON *raw_state, *raw_memory; /* as Redis had them; owned */

@@ -1,6 +1,8 @@
 /* pipeline/job_journal.c - see job.h: what an earlier run of the same job saw and was answered. */
 #include "pipeline/job_internal.h"
 
+#include <inttypes.h>
+
 #include "pipeline/journal.h"
 
 bool vd_job_journals(const struct vd_job *job)
@@ -66,8 +68,10 @@ bool vd_job_journal_take(struct vd_job *job, cJSON *take_entry, struct vd_err *e
     bool taken = false;
 
     *err = (struct vd_err){0};
-    if (take_entry == NULL)
+    if (take_entry == NULL) {
+        job->start.absent = true;
         return false;
+    }
     vd_sha256_hex(&job->event->value_hash, event_hash);
     seen = vd_journal_seen(job->s->journal, take_entry, job->policy->hash_hex, event_hash);
     if (seen == NULL || see_again(job, seen, &taken, err) != VD_OK || !taken) {
@@ -75,6 +79,7 @@ bool vd_job_journal_take(struct vd_job *job, cJSON *take_entry, struct vd_err *e
     } else {
         job->journal = take_entry;
         job->journal_begun = true;
+        job->start.written = true;
     }
     (void)vd_json_free(seen);
     return taken && err->code == VD_OK;
@@ -82,41 +87,38 @@ bool vd_job_journal_take(struct vd_job *job, cJSON *take_entry, struct vd_err *e
 
 /* -- being seen --------------------------------------------------------------------------------------------------- */
 
-static bool put_word(cJSON *o, const char *name, const char *word)
+/* Contexts as they are bound, in the policy's order. */
+static void add_contexts(const struct vd_job *job, struct vd_buf *out)
 {
-    return vd_json_put(o, name, vd_json_new_string(vd_span_of(word)));
-}
-
-static cJSON *contexts_as_bound(const struct vd_job *job)
-{
-    cJSON *array = cJSON_CreateArray();
-
-    for (size_t i = 0; i < job->policy->context_count && array != NULL; i++) {
-        cJSON *value =
-            job->contexts[i] == NULL ? cJSON_CreateNull() : vd_json_copy(job->contexts[i]);
-
-        if (!vd_json_append(array, value))
-            array = vd_json_free(array);
+    (void)vd_buf_add_c(out, ",\"context\":[");
+    for (size_t i = 0; i < job->policy->context_count; i++) {
+        if (i > 0)
+            (void)vd_buf_add_char(out, ',');
+        if (job->contexts[i] == NULL)
+            (void)vd_buf_add_c(out, "null");
+        else
+            (void)vd_json_write(out, job->contexts[i]);
     }
-    return array;
+    (void)vd_buf_add_char(out, ']');
 }
 
 void vd_job_journal_begin(struct vd_job *job)
 {
     char event_hash[VD_SHA256_HEX_SIZE];
-    cJSON *seen;
+    struct vd_buf text;
 
     if (job->s->journal == NULL || job->journal_begun)
         return;
     job->journal_begun = true;
     vd_sha256_hex(&job->event->value_hash, event_hash);
-    seen = cJSON_CreateObject();
-    if (vd_json_put(seen, "v", vd_json_new_int(1)) && put_word(seen, "event", event_hash) &&
-        put_word(seen, "policy", job->policy->hash_hex) &&
-        vd_json_put(seen, "clock_ms", vd_json_new_int(job->clock_ms)) &&
-        vd_json_put(seen, "context", contexts_as_bound(job)))
-        vd_journal_begin(job->s->journal, job->id, seen);
+    vd_buf_init(&text, VD_JOURNAL_SEEN_MAX_BYTES + 1);
+    (void)vd_buf_addf(&text, "{\"v\":1,\"event\":\"%s\",\"policy\":\"%s\",\"clock_ms\":%" PRId64,
+                      event_hash, job->policy->hash_hex, job->clock_ms);
+    add_contexts(job, &text);
+    (void)vd_buf_add_char(&text, '}');
+    if (text.failed == VD_OK)
+        vd_journal_see(job->s->journal, &job->start, vd_buf_span(&text), &job->arena);
     else
-        vd_journal_count(job->s->journal, VD_JOURNAL_FAILED);
-    (void)vd_json_free(seen);
+        vd_journal_count(job->s->journal, VD_JOURNAL_TOO_LARGE);
+    vd_buf_free(&text);
 }

@@ -137,6 +137,7 @@ struct vd_ask_request vd_job_ask_request(struct vd_job *job)
         .calls_left = job->policy->budget.max_model_calls - (job->calls - job->refused_calls),
         .journal = job->s->journal,
         .decision_id = job->id,
+        .start = &job->start,
     };
 }
 

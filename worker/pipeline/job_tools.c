@@ -7,7 +7,7 @@
 static void keep(struct vd_job *job, const struct vd_tool_request *requests,
                  const struct vd_tool_result *results, size_t count)
 {
-    for (size_t i = 0; i < count && job->s->journal != NULL; i++) {
+    for (size_t i = 0; i < count && job->s->journal != NULL && job->start.written; i++) {
         cJSON *tree;
         struct vd_buf text;
 

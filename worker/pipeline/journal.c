@@ -1,6 +1,7 @@
 /* pipeline/journal.c - see journal.h. */
 #include "pipeline/journal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -115,35 +116,35 @@ static const char *make_key(const struct vd_journal *j, const char *decision_id,
     return key;
 }
 
-/* fresh: what is there goes first. */
+/* start: not NULL where step 0 goes first. */
 static void write_step(struct vd_journal *j, const char *decision_id, const char *step,
-                       struct vd_span text, bool fresh)
+                       struct vd_span text, const struct vd_journal_start *start)
 {
     char buffer[KEY_SIZE];
     struct vd_span key = vd_span_of(make_key(j, decision_id, buffer));
+    struct vd_span hset[6] = {VD_LIT("HSET"), key, vd_span_of(step), text};
     const struct vd_span del[] = {VD_LIT("DEL"), key};
-    const struct vd_span hset[] = {VD_LIT("HSET"), key, vd_span_of(step), text};
     const struct vd_span expire[] = {VD_LIT("EXPIRE"), key, vd_span_of(j->ttl)};
-    const struct vd_redis_command commands[] = {{del, 2}, {hset, 4}, {expire, 3}};
+    const struct vd_redis_command commands[] = {
+        {del, 2}, {hset, start != NULL ? 6 : 4}, {expire, 3}};
     struct vd_redis_options options = {.timeout_ms = j->conf.timeout_ms};
-    size_t skip = fresh ? 0 : 1;
+    size_t skip = start != NULL && !start->absent ? 0 : 1;
     struct vd_err err;
 
+    if (start != NULL) {
+        hset[4] = VD_LIT("0");
+        hset[5] = start->seen;
+    }
     if (vd_redis_submit(j->conf.redis, commands + skip, 3 - skip, &options, on_written, j, NULL,
                         &err) != VD_OK)
         failed(j, err.msg);
 }
 
-void vd_journal_begin(struct vd_journal *j, const char *decision_id, const cJSON *seen)
+void vd_journal_see(struct vd_journal *j, struct vd_journal_start *start, struct vd_span text,
+                    struct vd_arena *arena)
 {
-    struct vd_buf text;
-
-    vd_buf_init(&text, VD_JOURNAL_SEEN_MAX_BYTES);
-    if (vd_json_write(&text, seen) == VD_OK)
-        write_step(j, decision_id, "0", vd_buf_span(&text), true);
-    else
+    if (text.len > VD_JOURNAL_SEEN_MAX_BYTES || vd_arena_dup(arena, text, &start->seen) != VD_OK)
         vd_journal_count(j, VD_JOURNAL_TOO_LARGE);
-    vd_buf_free(&text);
 }
 
 void vd_journal_put(struct vd_journal *j, const char *decision_id, const char *step,
@@ -152,20 +153,10 @@ void vd_journal_put(struct vd_journal *j, const char *decision_id, const char *s
     if (text.len > VD_JOURNAL_STEP_MAX_BYTES)
         vd_journal_count(j, VD_JOURNAL_TOO_LARGE);
     else
-        write_step(j, decision_id, step, text, false);
+        write_step(j, decision_id, step, text, NULL);
 }
 
 /* -- answers ------------------------------------------------------------------------------------------------------ */
-
-static bool put_int(cJSON *o, const char *name, int64_t v)
-{
-    return vd_json_put(o, name, vd_json_new_int(v));
-}
-
-static bool put_word(cJSON *o, const char *name, const char *word)
-{
-    return vd_json_put(o, name, vd_json_new_string(vd_span_of(word)));
-}
 
 static bool is_utf8(struct vd_span s)
 {
@@ -178,62 +169,68 @@ static bool is_utf8(struct vd_span s)
     return true;
 }
 
-/* A model may write any bytes; Redis gives back text. */
-static bool put_bytes(cJSON *o, struct vd_span bytes)
+static void add_int(struct vd_buf *out, const char *name, int64_t v)
 {
-    struct vd_buf encoded;
-    bool ok;
+    (void)vd_buf_addf(out, ",\"%s\":%" PRId64, name, v);
+}
 
-    if (is_utf8(bytes))
-        return vd_json_put(o, "text", vd_json_new_string(bytes));
-    vd_buf_init(&encoded, bytes.len * 2 + 4);
-    ok = vd_base64_encode(&encoded, bytes) == VD_OK &&
-         vd_json_put(o, "base64", vd_json_new_string(vd_buf_span(&encoded)));
-    vd_buf_free(&encoded);
-    return ok;
+/* A model may write any bytes; Redis gives back text. */
+static void add_bytes(struct vd_buf *out, struct vd_span bytes)
+{
+    if (is_utf8(bytes)) {
+        (void)vd_buf_add_c(out, ",\"text\":");
+        (void)vd_buf_add_json_string(out, bytes);
+        return;
+    }
+    (void)vd_buf_add_c(out, ",\"base64\":\"");
+    (void)vd_base64_encode(out, bytes);
+    (void)vd_buf_add_char(out, '"');
 }
 
 /* Tools that were called; nothing where there were none. */
-static bool put_calls(cJSON *o, const struct vd_answer *answer)
+static void add_calls(struct vd_buf *out, const struct vd_answer *answer)
 {
-    cJSON *array = answer->call_count > 0 ? cJSON_CreateArray() : NULL;
-
-    for (size_t i = 0; i < answer->call_count && array != NULL; i++) {
-        cJSON *call = cJSON_CreateObject();
-        bool ok = vd_json_put(call, "name", vd_json_new_string(answer->calls[i].name)) &&
-                  vd_json_put(call, "arguments", vd_json_new_string(answer->calls[i].arguments));
-
-        if (!vd_json_append(array, ok ? call : vd_json_free(call)))
-            array = vd_json_free(array);
+    for (size_t i = 0; i < answer->call_count; i++) {
+        (void)vd_buf_add_c(out, i == 0 ? ",\"tool_calls\":[{\"name\":" : ",{\"name\":");
+        (void)vd_buf_add_json_string(out, answer->calls[i].name);
+        (void)vd_buf_add_c(out, ",\"arguments\":");
+        (void)vd_buf_add_json_string(out, answer->calls[i].arguments);
+        (void)vd_buf_add_char(out, '}');
     }
-    return answer->call_count == 0 || vd_json_put(o, "tool_calls", array);
+    if (answer->call_count > 0)
+        (void)vd_buf_add_char(out, ']');
 }
 
 void vd_journal_put_answer(struct vd_journal *j, const char *decision_id, unsigned step,
-                           const struct vd_journal_answer *a)
+                           const struct vd_journal_answer *a, struct vd_journal_start *start)
 {
     const struct vd_answer *answer = &a->answer;
-    cJSON *o = cJSON_CreateObject();
     char hash[VD_SHA256_HEX_SIZE], name[16];
-    struct vd_buf text;
-    bool ok;
+    struct vd_buf out;
 
+    if (!start->written && start->seen.ptr == NULL)
+        return;
     vd_sha256_hex(&a->request, hash);
     (void)snprintf(name, sizeof(name), "%u", step);
-    vd_buf_init(&text, VD_JOURNAL_STEP_MAX_BYTES);
-    ok = answer->text.len <= VD_JOURNAL_STEP_MAX_BYTES && put_word(o, "request", hash) &&
-         put_int(o, "kind", (int64_t)answer->kind) && put_word(o, "model", answer->model) &&
-         put_int(o, "input_tokens", answer->input_tokens) &&
-         put_int(o, "output_tokens", answer->output_tokens) &&
-         put_int(o, "cost_microusd", answer->cost_microusd) &&
-         put_int(o, "model_ms", answer->model_ms) && put_int(o, "calls", a->calls) &&
-         put_bytes(o, answer->text) && put_calls(o, answer) && vd_json_write(&text, o) == VD_OK;
-    if (ok)
-        write_step(j, decision_id, name, vd_buf_span(&text), false);
-    else
+    vd_buf_init(&out, VD_JOURNAL_STEP_MAX_BYTES);
+    (void)vd_buf_addf(&out, "{\"request\":\"%s\",\"model\":", hash);
+    (void)vd_buf_add_json_string(&out, vd_span_of(answer->model));
+    add_int(&out, "kind", (int64_t)answer->kind);
+    add_int(&out, "input_tokens", answer->input_tokens);
+    add_int(&out, "output_tokens", answer->output_tokens);
+    add_int(&out, "cost_microusd", answer->cost_microusd);
+    add_int(&out, "model_ms", answer->model_ms);
+    add_int(&out, "calls", a->calls);
+    add_bytes(&out, answer->text);
+    add_calls(&out, answer);
+    (void)vd_buf_add_char(&out, '}');
+    if (out.failed == VD_OK) {
+        write_step(j, decision_id, name, vd_buf_span(&out), start->written ? NULL : start);
+        start->written = true;
+    } else {
         vd_journal_count(j, VD_JOURNAL_TOO_LARGE);
-    vd_buf_free(&text);
-    (void)vd_json_free(o);
+    }
+    vd_buf_free(&out);
 }
 
 static bool get_int(const cJSON *o, const char *name, int64_t most, int64_t *ret)

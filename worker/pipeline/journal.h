@@ -6,7 +6,7 @@
  * Thread:   loop thread.
  * Owns:     counters only. Borrows Redis and the metrics, which must outlive every call that writes here.
  * Shapes:   one hash, PREFIXjournal:DECISION_ID, its fields are steps:
- *             "0"            what the job saw: {"v":1, "event", "policy": hashes, "clock_ms", "context": [as bound, in order], ...}
+ *             "0"            written with the first answer, what the job saw: {"v":1, "event", "policy": hashes, "clock_ms", "context": [as bound, in order], ...}
  *             "1", "2", ...  the answer to that ask of the reasoning, with the SHA-256 of the provider request it answers
  *             "1.t0", ...    anything else that a step had to fetch; text
  * Rules:    a write is never waited for: it is submitted when the answer is received, before the answer is judged. An entry whose
@@ -43,8 +43,17 @@ void *vd_journal_free(struct vd_journal *journal);
 
 /* -- writing ------------------------------------------------------------------------------------------------------ */
 
-/* Begin the entry with step 0, in place of whatever is there. */
-void vd_journal_begin(struct vd_journal *journal, const char *decision_id, const cJSON *seen);
+/* Step 0 of a decision. It goes with the first answer: without one there is nothing to see again. */
+struct vd_journal_start {
+    struct vd_span
+        seen;     /* its text; ptr NULL: too large, so that nothing of this decision is kept */
+    bool absent;  /* the entry is known not to be there yet; otherwise it is replaced */
+    bool written; /* it stands there, this one or the one that was taken over */
+};
+
+/* text as step 0, in arena; more than VD_JOURNAL_SEEN_MAX_BYTES is counted. */
+void vd_journal_see(struct vd_journal *journal, struct vd_journal_start *start, struct vd_span text,
+                    struct vd_arena *arena);
 /* Add a step: UTF-8 text of at most VD_JOURNAL_STEP_MAX_BYTES; more is not kept, and counted. */
 void vd_journal_put(struct vd_journal *journal, const char *decision_id, const char *step,
                     struct vd_span text);
@@ -56,7 +65,7 @@ struct vd_journal_answer {
 };
 
 void vd_journal_put_answer(struct vd_journal *journal, const char *decision_id, unsigned step,
-                           const struct vd_journal_answer *answer);
+                           const struct vd_journal_answer *answer, struct vd_journal_start *start);
 
 /* -- reading ------------------------------------------------------------------------------------------------------ */
 
