@@ -308,7 +308,7 @@ def test_hostile_answers_of_tools_decide_nothing(shop, tls):
     with ToolServer(lambda path: Answer({"note": texts[int(path.split("/")[2][1:])]}), context) as server:
         shop.write(budget={**TOOLS_BUDGET, "deadline_ms": 30000}, tools=tools(server.port, max_bytes=16384, timeout_ms=10000),
                    actions=actions)
-        with shop.worker(obeying, tools=hosts(server.port, ca)) as (worker, scripted):
+        with shop.worker(obeying, tools=hosts(server.port, ca), worker={"max_fallback_ratio": 1.0}) as (worker, scripted):
             shop.publish(*[f"c{i}" for i in range(len(texts))])
             decisions = shop.read(count=len(texts))
             keys = [key for key in shop.redis.client().keys("*")]
