@@ -181,18 +181,21 @@ static struct seen command(struct world *w, const char *line)
     return seen;
 }
 
-/* An effect, as it is applied after a commit. */
-static void apply(struct world *w, const char *op, const char *decision)
+/* An effect, as it is applied after the commit of "dN", whose record has offset N. Was it overtaken? */
+static bool apply(struct world *w, const char *op, const char *decision)
 {
     struct vd_redis_script *script;
-    struct vd_span args[] = {vd_span_of(op), vd_span_of(decision)};
+    char whole[300];
+    struct vd_span args[] = {{whole, 0}, vd_span_of(decision)};
     struct seen seen = {0};
     struct vd_buf text;
 
+    args[0].len = (size_t)snprintf(whole, sizeof(whole), "%.*s,\"t:0\",%s]", (int)strlen(op) - 1,
+                                   op, decision + 1);
     vd_buf_init(&text, 65536);
     (void)vd_buf_add_c(&text, VD_LIMITS_LUA);
     (void)vd_buf_add_c(&text, VD_LIMITS_APPLY_LUA);
-    (void)vd_buf_add_c(&text, "limit_apply('g:', cjson.decode(ARGV[1]), ARGV[2], clock())");
+    (void)vd_buf_add_c(&text, "return limit_apply('g:', cjson.decode(ARGV[1]), ARGV[2], clock())");
     assert_int_equal(vd_redis_script_new(vd_buf_span(&text), &script, NULL), VD_OK);
     assert_int_equal(
         vd_redis_eval(w->redis, script, NULL, 0, args, 2, NULL, on_command, &seen, NULL, NULL),
@@ -200,6 +203,14 @@ static void apply(struct world *w, const char *op, const char *decision)
     turn(w, &seen);
     (void)vd_redis_script_free(script);
     vd_buf_free(&text);
+    return seen.number == 1;
+}
+
+/* Is nothing counted or held any more? What is left only knows which record came last. */
+static void assert_nothing_held(struct world *w)
+{
+    assert_int_equal(command(w, "KEYS g:limit:p:l:*").number, 0);
+    assert_int_equal(command(w, "KEYS g:limit:p:l#*").number, 0);
 }
 
 static void assert_left(struct world *w, const char *key, int64_t used)
@@ -385,11 +396,12 @@ static void hold(struct world *w, const char *decision, int64_t amount, int64_t 
     (void)snprintf(op, sizeof(op),
                    "[\"limit\",\"limit:p:l\",\"keep\",\"customer\",{\"k\":%lld},%lld]",
                    (long long)amount, (long long)keep_ms);
-    apply(w, op, decision);
+    (void)apply(w, op, decision);
 }
 
+#define KEEP    "[\"limit\",\"limit:p:l\",\"keep\",\"customer\",{\"k\":6},3600000]"
 #define CONFIRM "[\"limit\",\"limit:p:l\",\"confirm\",\"customer\",{},3600000]"
-#define RELEASE "[\"limit\",\"limit:p:l\",\"release\",\"customer\",{},0]"
+#define RELEASE "[\"limit\",\"limit:p:l\",\"release\",\"customer\",{},3600000]"
 
 static void test_a_hold_ends_by_itself(void **state)
 {
@@ -397,28 +409,28 @@ static void test_a_hold_ends_by_itself(void **state)
     assert_left(*state, "k", 6);
     (void)usleep(250000);
     assert_left(*state, "k", 0);
-    assert_int_equal(command(*state, "KEYS g:limit*").number, 0);
+    assert_nothing_held(*state);
 }
 
 static void test_a_confirmed_hold_stays(void **state)
 {
     hold(*state, "d1", 6, 300);
-    apply(*state, CONFIRM, "d2");
+    (void)apply(*state, CONFIRM, "d2");
     (void)usleep(350000);
     assert_left(*state, "k", 6);
-    apply(*state, RELEASE, "d3");
+    (void)apply(*state, RELEASE, "d3");
     assert_left(*state, "k", 0);
-    assert_int_equal(command(*state, "KEYS g:limit*").number, 0);
+    assert_nothing_held(*state);
 }
 
 static void test_a_released_hold_frees_at_once(void **state)
 {
     hold(*state, "d1", 6, HOUR_MS);
-    apply(*state, RELEASE, "d2");
+    (void)apply(*state, RELEASE, "d2");
     assert_left(*state, "k", 0);
-    apply(*state, CONFIRM, "d3"); /* nothing to confirm */
+    (void)apply(*state, CONFIRM, "d3"); /* nothing to confirm */
     assert_left(*state, "k", 0);
-    assert_int_equal(command(*state, "KEYS g:limit*").number, 0);
+    assert_nothing_held(*state);
 }
 
 static void test_a_later_decision_of_the_holder_replaces_its_hold(void **state)
@@ -446,17 +458,33 @@ static void test_an_unpublished_hold_leaves_the_old_one(void **state)
     assert_left(*state, "k", 6);
 }
 
+/* An answer was lost, and the same is applied again, maybe after what came later. */
+static void test_what_is_applied_again_changes_nothing(void **state)
+{
+    hold(*state, "d1", 6, HOUR_MS);
+    assert_false(apply(*state, KEEP, "d1"));
+    assert_left(*state, "k", 6);
+    assert_false(apply(*state, RELEASE, "d2"));
+    assert_true(apply(*state, KEEP, "d1"));
+    assert_left(*state, "k", 0);
+    hold(*state, "d3", 6, HOUR_MS);
+    assert_true(apply(*state, RELEASE, "d2"));
+    assert_left(*state, "k", 6);
+    assert_false(apply(*state, RELEASE, "d10"));
+    assert_left(*state, "k", 0);
+}
+
 static void test_a_hold_moves_with_its_key(void **state)
 {
     hold(*state, "d1", 6, HOUR_MS);
-    apply(*state,
-          "[\"limit\",\"limit:p:l\",\"keep\",\"customer\",{\"other\":4,\"third\":1},3600000]",
-          "d2");
+    (void)apply(*state,
+                "[\"limit\",\"limit:p:l\",\"keep\",\"customer\",{\"other\":4,\"third\":1},3600000]",
+                "d2");
     assert_left(*state, "k", 0);
     assert_left(*state, "other", 4);
     assert_left(*state, "third", 1);
-    apply(*state, RELEASE, "d3");
-    assert_int_equal(command(*state, "KEYS g:limit*").number, 0);
+    (void)apply(*state, RELEASE, "d3");
+    assert_nothing_held(*state);
 }
 
 /* -- trust ----------------------------------------------------------------------------------------------------------- */
@@ -560,6 +588,7 @@ int main(void)
         TEST(test_a_released_hold_frees_at_once),
         TEST(test_a_later_decision_of_the_holder_replaces_its_hold),
         TEST(test_an_unpublished_hold_leaves_the_old_one),
+        TEST(test_what_is_applied_again_changes_nothing),
         TEST(test_a_hold_moves_with_its_key),
         TEST(test_without_an_epoch_nothing_is_looked_at),
         TEST(test_after_a_loss_a_limit_is_closed_for_its_window),

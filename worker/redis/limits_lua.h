@@ -8,7 +8,7 @@
  *                                "h H"  what it holds, once its decision is published: "amount ends "
  *                                "c H"  what of both is in sum: the larger, so that neither an abandoned nor a smaller new
  *                                       reservation frees what was promised before
- *             base "@" H       set: the keys where H holds something
+ *             base "@" H       hash: "k K" for each key where H holds something; "at": "TOPIC:PARTITION OFFSET" of the last change
  *           Neither a policy's id nor a limit's name has such a character. Times are milliseconds of Redis' own clock.
  * Rules:    limit_count() after every change of "p H" or "h H". Keys live as long as the last thing in them.
  */
@@ -64,39 +64,48 @@
     "  return #due\n"                                                                              \
     "end\n"
 
-/* limit_apply(prefix, op, decision, now): op is an effect, decoded from
- *     ["limit", "limit:POLICY:LIMIT", "keep" | "confirm" | "release", holder, {key: amount}, keep_ms]
- * keep     what the decision reserved is held from now on, instead of whatever the holder held before;
+/* limit_apply(prefix, op, by, now) does one effect of the decision `by`, decoded from
+ *     ["limit", "limit:POLICY:LIMIT", "keep" | "confirm" | "release", holder, {key: amount}, keep_ms, "TOPIC:PARTITION", offset]
+ * keep     what the decision reserved is held for keep_ms from now on, instead of whatever the holder held before;
  * confirm  what the holder holds counts for keep_ms from now;
- * release  the holder holds nothing any more. */
+ * release  the holder holds nothing any more.
+ * 1 and nothing done where a later record of the same partition came first: an answer was lost, and this one is done again. */
 #define VD_LIMITS_APPLY_LUA                                                                        \
-    "local function limit_apply(prefix, op, decision, now)\n"                                      \
+    "local function limit_apply(prefix, op, by, now)\n"                                            \
     "  local base, what, holder, ends = prefix .. op[2], op[3], op[4], now + op[6]\n"              \
     "  local index = base .. '@' .. holder\n"                                                      \
-    "  for _, key in ipairs(redis.call('SMEMBERS', index)) do\n"                                   \
-    "    local set, amounts = base .. ':' .. key, base .. '#' .. key\n"                            \
-    "    local held = limit_read(amounts, 'h ' .. holder, now)\n"                                  \
-    "    if what == 'confirm' and held then\n"                                                     \
-    "      limit_write(amounts, 'h ' .. holder, held.amount, ends, '')\n"                          \
-    "    else\n"                                                                                   \
-    "      redis.call('HDEL', amounts, 'h ' .. holder)\n"                                          \
-    "      redis.call('SREM', index, key)\n"                                                       \
+    "  local place, offset = string.match(redis.call('HGET', index, 'at') or '', '^(.*) "          \
+    "(%d+)$')\n"                                                                                   \
+    "  if place == op[7] and tonumber(offset) > op[8] then return 1 end\n"                         \
+    "  redis.call('HSET', index, 'at', op[7] .. ' ' .. num(op[8]))\n"                              \
+    "  for _, field in ipairs(redis.call('HKEYS', index)) do\n"                                    \
+    "    local key = string.match(field, '^k (.*)$')\n"                                            \
+    "    if key then\n"                                                                            \
+    "      local set, amounts = base .. ':' .. key, base .. '#' .. key\n"                          \
+    "      local held = limit_read(amounts, 'h ' .. holder, now)\n"                                \
+    "      if what == 'confirm' and held then\n"                                                   \
+    "        limit_write(amounts, 'h ' .. holder, held.amount, ends, '')\n"                        \
+    "      else\n"                                                                                 \
+    "        redis.call('HDEL', amounts, 'h ' .. holder)\n"                                        \
+    "        redis.call('HDEL', index, field)\n"                                                   \
+    "      end\n"                                                                                  \
+    "      limit_count(set, amounts, holder, now)\n"                                               \
     "    end\n"                                                                                    \
-    "    limit_count(set, amounts, holder, now)\n"                                                 \
     "  end\n"                                                                                      \
     "  if what == 'keep' then\n"                                                                   \
     "    for key, amount in pairs(op[5]) do\n"                                                     \
     "      local set, amounts = base .. ':' .. key, base .. '#' .. key\n"                          \
     "      local p = limit_read(amounts, 'p ' .. holder, now)\n"                                   \
-    "      if p and p.by == decision then redis.call('HDEL', amounts, 'p ' .. holder) end\n"       \
+    "      if p and p.by == by then redis.call('HDEL', amounts, 'p ' .. holder) end\n"             \
     "      limit_write(amounts, 'h ' .. holder, amount, ends, '')\n"                               \
     "      limit_count(set, amounts, holder, now)\n"                                               \
-    "      redis.call('SADD', index, key)\n"                                                       \
+    "      redis.call('HSET', index, 'k ' .. key, '1')\n"                                          \
     "    end\n"                                                                                    \
     "  end\n"                                                                                      \
     "  if redis.call('PTTL', index) < ends - now then\n"                                           \
     "    redis.call('PEXPIREAT', index, num(ends))\n"                                              \
     "  end\n"                                                                                      \
+    "  return 0\n"                                                                                 \
     "end\n"
 
 #endif
