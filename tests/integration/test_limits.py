@@ -219,6 +219,79 @@ def test_four_workers_use_a_limit_up_and_never_more(broker, binary, topics, test
     print(f"\nkilled at {at_kill} of {room} reserved; {len(shipped)} shipped")
 
 
+# --- held for a later event ---------------------------------------------------------------------------------------------------
+
+def write_rooms(shop, **limit):
+    """Rooms are offered, and the offer is accepted or canceled by a later event of the customer."""
+    kinds = ("offer", "accept", "cancel")
+    room = {"key": "all", "hold_s": 600, "max": 10, "measure": "event.data.amount", "when": "action == 'offer'",
+            "confirm": "action == 'accept'", "release": "action == 'cancel'", **limit}
+    shop.write(actions={**{kind: {} for kind in kinds}, "hold": {}}, limits={"cap": room},
+               shortcut={kind: {"when": f"event.data.kind == '{kind}'", "action": kind} for kind in kinds})
+
+
+def settled(shop, count, held):
+    """So many decisions are there, what they hold is applied, and so much of it counts."""
+    shop.read(count=count)
+    wait_until(lambda: in_redis(shop, "pending:*") and not any(
+        ":" in name for name in shop.redis.client().hkeys(f"verdict:{shop.group}:pending:{shop.source}:0")
+        if not name.startswith("@")), 10, "it is applied")
+    wait_until(lambda: used(shop) == held, 5, f"{held} are held, not {used(shop)}")
+
+
+def test_an_offer_holds_until_it_is_canceled(shop):
+    write_rooms(shop)
+    with shop.worker():
+        order(shop, "a", kind="offer", amount=6)
+        settled(shop, 1, 6)
+        order(shop, "b", kind="offer", amount=5)
+        over, = shop.read("decisions.review", count=1)
+        order(shop, "a", kind="offer", amount=4)  # instead of the first
+        settled(shop, 2, 4)
+        order(shop, "b", kind="offer", amount=6)
+        settled(shop, 3, 10)
+        order(shop, "a", kind="cancel")
+        settled(shop, 4, 6)
+    assert (over["status"], over["degraded_reason"]) == ("escalated", "limit_exceeded")
+
+
+def test_a_hold_ends_by_itself_unless_it_is_confirmed(shop):
+    write_rooms(shop, hold_s=4)
+    with shop.worker():
+        order(shop, "a", kind="offer", amount=6)
+        order(shop, "b", kind="offer", amount=3)
+        settled(shop, 2, 9)
+        order(shop, "a", kind="accept")
+        settled(shop, 3, 9)
+        time.sleep(4.1)
+        order(shop, "c", kind="offer", amount=4)  # clears away what has ended
+        settled(shop, 4, 10)
+        order(shop, "a", kind="cancel")
+        settled(shop, 5, 4)
+
+
+def test_no_hold_is_lost_or_doubled_by_kill_9(shop):
+    customers = 300
+    write_rooms(shop, max=1000)
+    producer = Producer(shop.broker.bootstrap)
+    for n in range(customers):
+        producer.send(shop.source, {"id": f"h{n}", "type": "order", "data": {"customer": f"c{n}", "n": n, "kind": "offer", "amount": 2}},
+                      key=b"c%d" % n)
+    producer.flush()
+    kafka = {"transactional_id": shop.group, "session_timeout_ms": 6000, "transaction_timeout_ms": 5000, "commit_interval_ms": 20,
+             "commit_outcomes": 20}
+    for share in (0.2, 0.6):
+        with shop.worker(kafka=kafka, worker={"max_in_flight": 30}) as (worker, _):
+            wait_until(lambda: used(shop) >= 2 * customers * share, 40, "some are reserved", worker.process, interval=0.002)
+            worker.kill()
+    with shop.worker(kafka=kafka):
+        decisions = shop.read(count=customers)
+        settled(shop, customers, 2 * customers)
+    amounts = in_redis(shop)["limit:orders.ops:cap#all"]
+    assert len({d["key"] for d in decisions}) == customers
+    assert [name[0] for name in amounts].count("h") == customers and not any(name.startswith("p ") for name in amounts)
+
+
 # --- what Redis does not know -----------------------------------------------------------------------------------------------
 
 def test_an_emptied_redis_closes_the_limits_for_one_window(shop):

@@ -58,6 +58,29 @@ static void test_what_does_not_go_together_is_refused(void **state)
     refuse_policy(&(struct parts){.let = "let = { item = \"1\"; };"}, "\"item\" is taken");
 }
 
+static void test_how_long_a_limit_is_closed_after_a_loss(void **state)
+{
+    struct vd_policy *p = load_policy(&(struct parts){
+        .more =
+            "limits = { a = { key = \"k\"; window_s = 60; max = 1; };"
+            "b = { key = \"k\"; hold_s = 300; max = 1; release = \"true\"; };"
+            "c = { key = \"k\"; hold_s = 300; max = 1; confirm = \"true\"; };"
+            "d = { key = \"k\"; hold_s = 300; window_s = 7200; max = 1; confirm = \"true\"; };"
+            "e = { key = \"k\"; hold_s = 300; window_s = 60; max = 1; confirm = \"true\"; }; };"});
+    const struct vd_limit *l = p->limits;
+
+    (void)state;
+    assert_int_equal(p->limit_count, 5);
+    assert_true(!l[0].holds && l[0].keep_ms == 60000 && l[0].closed_ms == 60000);
+    assert_true(l[1].holds && l[1].keep_ms == 300000 && l[1].closed_ms == 300000);
+    assert_true(l[2].confirmed_ms == 2592000000 && l[2].closed_ms == 2592000000);
+    assert_true(l[3].confirmed_ms == 7200000 && l[3].closed_ms == 7200000);
+    assert_true(l[4].confirmed_ms == 60000 && l[4].closed_ms == 300000);
+    assert_string_equal(l[0].id, "limits.a");
+    assert_string_equal(l[0].base, "limit:t.policy:a");
+    (void)vd_policy_free(p);
+}
+
 /* -- deciding ------------------------------------------------------------------------------------------------------ */
 
 struct scene {
@@ -296,8 +319,7 @@ static void test_faults_count_as_exceeded(void **state)
 static void test_each_item_is_reserved_and_none_or_all(void **state)
 {
     static const char more[] =
-        "limits = { stock = { key = \"sku:{item.sku}\"; window_s = 60; each = "
-        "\"event.data.lines\"; "
+        "limits = { stock = { key = \"sku:{item.sku}\"; hold_s = 60; each = \"event.data.lines\"; "
         "measure = \"item.n\"; max = \"item.sku == 'a' ? 100 : 5\"; when = \"action == 'go'\"; }; "
         "};";
     struct scene s;
@@ -340,6 +362,26 @@ static void test_too_many_items_are_refused(void **state)
         end(&s);
         vd_buf_free(&more);
     }
+}
+
+static void test_confirm_and_release_go_with_what_is_decided(void **state)
+{
+    static const char more[] =
+        "limits = { h = { key = \"all\"; hold_s = 60; max = 10; when = \"false\"; "
+        "confirm = \"action == 'go'\"; release = \"action == 'stop'\"; };"
+        "e = { key = \"all\"; hold_s = 60; max = 10; when = \"false\"; confirm = "
+        "\"event.data.none\"; release = \"event.data.kind\"; }; };";
+    struct scene s;
+    const struct vd_outcome *o = decide(&s, &(struct parts){.more = more}, "[" GO(1) "]", "{}");
+
+    (void)state;
+    assert_int_equal(o->plan->change_count, 1);
+    assert_true(o->plan->changes[0].confirm && !o->plan->changes[0].release);
+    end(&s);
+    o = decide(&s, &(struct parts){.more = more}, "[]", "{}");
+    assert_int_equal(o->plan->change_count, 1);
+    assert_true(!o->plan->changes[0].confirm && o->plan->changes[0].release);
+    end(&s);
 }
 
 static void test_a_person_s_decision_reserves_nothing(void **state)
@@ -483,6 +525,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_does_not_go_together_is_refused),
+        cmocka_unit_test(test_how_long_a_limit_is_closed_after_a_loss),
         cmocka_unit_test(test_what_exactly_fits_is_decided),
         cmocka_unit_test(test_one_more_goes_back_with_what_is_left),
         cmocka_unit_test(test_what_is_done_about_a_limit_that_is_reached),
@@ -492,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_faults_count_as_exceeded),
         cmocka_unit_test(test_each_item_is_reserved_and_none_or_all),
         cmocka_unit_test(test_too_many_items_are_refused),
+        cmocka_unit_test(test_confirm_and_release_go_with_what_is_decided),
         cmocka_unit_test(test_a_person_s_decision_reserves_nothing),
         cmocka_unit_test(test_shadow_reserves_nothing),
         cmocka_unit_test(test_without_an_answer_a_limit_counts_as_exceeded),

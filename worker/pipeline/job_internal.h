@@ -180,6 +180,9 @@ void vd_job_reserve(struct vd_job *job);
 /* The job is settled. reserved: what it reserved is published; else it is given back. */
 void vd_job_limits_over(struct vd_job *job, bool reserved);
 void vd_job_limits_cancel(struct vd_job *job);
+/* Appends what becomes of the key's holds. */
+enum vd_code vd_job_limit_operations(struct vd_job *job, cJSON *operations,
+                                     struct vd_err *err) VD_MUST_CHECK;
 /* budget.per_key. True: the calls of this ask must be counted first, and vd_job_ask() follows; false: request may make so many. */
 bool vd_job_count_calls(struct vd_job *job, struct vd_ask_request *request);
 /* So many were made after all. */

@@ -171,6 +171,85 @@ void vd_job_limits_cancel(struct vd_job *job)
     job->reserve = NULL;
 }
 
+/* -- holds ----------------------------------------------------------------------------------------------------------- */
+
+/* One operation of redis/limits_lua.h; false when memory is out. amounts is taken. */
+static bool add_operation(const struct vd_job *job, cJSON *operations, const struct vd_limit *limit,
+                          const char *what, int64_t keep_ms, cJSON *take_amounts)
+{
+    char place[300];
+    cJSON *op = cJSON_CreateArray();
+    bool ok = op != NULL && take_amounts != NULL &&
+              vd_json_append(op, vd_json_new_string(VD_LIT("limit"))) &&
+              vd_json_append(op, vd_json_new_string(vd_span_of(limit->base))) &&
+              vd_json_append(op, vd_json_new_string(vd_span_of(what))) &&
+              vd_json_append(op, vd_json_new_string(job->key));
+
+    if (!ok) {
+        (void)vd_json_free(take_amounts);
+        (void)vd_json_free(op);
+        return false;
+    }
+    (void)snprintf(place, sizeof(place), "%s:%d", job->rec->topic, job->rec->partition);
+    ok = vd_json_append(op, take_amounts) && vd_json_append(op, vd_json_new_int(keep_ms)) &&
+         vd_json_append(op, vd_json_new_string(vd_span_of(place))) &&
+         vd_json_append(op, vd_json_new_int(job->rec->offset));
+    return vd_json_append(operations, ok ? op : vd_json_free(op));
+}
+
+/* By key, what the decision has reserved of the limit; NULL when memory is out. */
+static cJSON *amounts_of(const struct vd_limit_plan *plan, const struct vd_limit *limit)
+{
+    cJSON *amounts = cJSON_CreateObject();
+
+    for (size_t i = 0; i < plan->want_count && amounts != NULL; i++) {
+        const struct vd_limit_want *want = &plan->wants[i];
+        char key[VD_KEY_MAX_BYTES + 1];
+
+        if (want->limit != limit)
+            continue;
+        (void)snprintf(key, sizeof(key), "%.*s", (int)want->key.len, want->key.ptr);
+        if (vd_json_get(amounts, key) == NULL &&
+            !vd_json_put(amounts, key, vd_json_new_int(vd_limit_needed(plan, want))))
+            amounts = vd_json_free(amounts);
+    }
+    return amounts;
+}
+
+/* What was held goes first, then comes what is held now, and counts as confirmed where both hold. */
+static bool add_changes(const struct vd_job *job, cJSON *operations,
+                        const struct vd_limit_plan *plan, const struct vd_limit *limit)
+{
+    struct vd_limit_change change = {.limit = limit};
+    cJSON *amounts = amounts_of(plan, limit);
+    bool ok = amounts != NULL;
+
+    for (size_t i = 0; i < plan->change_count; i++)
+        if (plan->changes[i].limit == limit)
+            change = plan->changes[i];
+    if (ok && change.release)
+        ok = add_operation(job, operations, limit, "release", limit->keep_ms, cJSON_CreateObject());
+    if (ok && amounts->child != NULL)
+        ok = add_operation(job, operations, limit, "keep", limit->keep_ms, amounts);
+    else
+        (void)vd_json_free(amounts);
+    if (ok && change.confirm)
+        ok = add_operation(job, operations, limit, "confirm", limit->confirmed_ms,
+                           cJSON_CreateObject());
+    return ok;
+}
+
+enum vd_code vd_job_limit_operations(struct vd_job *job, cJSON *operations, struct vd_err *err)
+{
+    const struct vd_limit_plan *plan = vd_reason_outcome(job->reason)->plan;
+
+    for (size_t i = 0; plan != NULL && i < job->policy->limit_count; i++)
+        if (job->policy->limits[i].holds &&
+            !add_changes(job, operations, plan, &job->policy->limits[i]))
+            return vd_err_nomem(err, "limits");
+    return VD_OK;
+}
+
 /* -- budget.per_key -------------------------------------------------------------------------------------------------- */
 
 static struct vd_limit_item calls_item(struct vd_job *job, int64_t amount)

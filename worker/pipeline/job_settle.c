@@ -203,6 +203,8 @@ static enum vd_code write_down(struct vd_job *job, struct vd_err *err)
     if (job->operations == NULL)
         return vd_err_nomem(err, "changes");
     rc = vd_job_state_operations(job, job->operations, err);
+    if (rc == VD_OK)
+        rc = vd_job_limit_operations(job, job->operations, err);
     if (rc == VD_OK && job->operations->child != NULL)
         rc = vd_effect_new(job->s->effects, job->rec, job->id, job->operations, &job->effect, err);
     return rc;

@@ -14,6 +14,7 @@
 #include "pipeline/limits.h"
 #include "policy/canary.h"
 #include "policy/facts.h"
+#include "policy/limits.h"
 
 /* One record that is not settled. */
 struct work {
@@ -722,7 +723,8 @@ static bool has_effects(const struct vd_policy_set *set)
     for (size_t i = 0; i < vd_policy_set_count(set); i++) {
         const struct vd_policy *policy = vd_policy_set_get(set, i);
 
-        if (policy->mode != VD_MODE_OFF && (policy->state != NULL || policy->notes != NULL))
+        if (policy->mode != VD_MODE_OFF &&
+            (policy->state != NULL || policy->notes != NULL || vd_limits_hold(policy)))
             return true;
     }
     return false;

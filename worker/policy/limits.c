@@ -206,3 +206,12 @@ int64_t vd_limit_needed(const struct vd_limit_plan *plan, const struct vd_limit_
             sum += plan->wants[i].amount;
     return sum;
 }
+
+bool vd_limits_hold(const struct vd_policy *policy)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < policy->limit_count; i++)
+        any = any || policy->limits[i].holds;
+    return any;
+}

@@ -70,4 +70,7 @@ enum vd_code vd_limits_plan(struct vd_facts *facts, struct vd_limit_plan *ret,
 /* Of want's limit and key, all items together. */
 int64_t vd_limit_needed(const struct vd_limit_plan *plan, const struct vd_limit_want *want);
 
+/* Does any limit hold something for later decisions of its key? */
+bool vd_limits_hold(const struct vd_policy *policy);
+
 #endif

@@ -130,7 +130,6 @@ static void load_times(struct vd_loader *ld, const struct vd_conf_node *node,
                     ? confirmed_s * 1000
                     : out->keep_ms;
     out->closed_ms = longest_s;
-    vd_ld_refuse(ld, vd_conf_get(node, "hold_s"), "window_s = 300;");
     if (read->window_s == 0 && read->hold_s == 0)
         mistake(ld, node, "window_s = 3600; or hold_s = 300;", "has neither window_s nor hold_s");
     if (!out->holds && read->confirm != NULL)

@@ -95,7 +95,7 @@ enum vd_code vd_reserve_judge(struct vd_reason *reason, enum vd_reserve answer,
                               const struct vd_reserved *items, struct vd_err *err) VD_MUST_CHECK;
 /* Why it was not reserved, as degraded_reason. */
 const char *vd_reserve_refusal(const struct vd_reason *reason);
-/* All tries, for the audit record; NULL when memory is out. */
+/* All tries, and what becomes of holds, for the audit record; NULL when memory is out. */
 cJSON *vd_reserve_record(const struct vd_reason *reason);
 
 /* The same for the audit. */

@@ -217,6 +217,23 @@ static cJSON *faults_json(const struct vd_limit_plan *plan)
     return array;
 }
 
+static cJSON *changes_json(const struct vd_limit_plan *plan)
+{
+    cJSON *array = cJSON_CreateArray();
+
+    for (size_t i = 0; plan != NULL && i < plan->change_count && array != NULL; i++) {
+        const struct vd_limit_change *c = &plan->changes[i];
+        cJSON *o = cJSON_CreateObject();
+        bool ok = vd_json_put(o, "id", vd_json_new_string(vd_span_of(c->limit->name))) &&
+                  vd_json_put(o, "confirm", cJSON_CreateBool(c->confirm)) &&
+                  vd_json_put(o, "release", cJSON_CreateBool(c->release));
+
+        if (!vd_json_append(array, ok ? o : vd_json_free(o)))
+            return vd_json_free(array);
+    }
+    return array;
+}
+
 static cJSON *try_json(const struct reserve_try *try)
 {
     static const char *const answers[] = {"reserved", "exceeded", "unavailable"};
@@ -235,10 +252,12 @@ static cJSON *try_json(const struct reserve_try *try)
 
 cJSON *vd_reserve_record(const struct vd_reason *r)
 {
-    cJSON *array = cJSON_CreateArray();
+    cJSON *record = cJSON_CreateObject(), *tries = cJSON_CreateArray();
+    bool ok = record != NULL && tries != NULL;
 
-    for (size_t i = 0; i < r->try_count && array != NULL; i++)
-        if (!vd_json_append(array, try_json(&r->tries[i])))
-            return vd_json_free(array);
-    return array;
+    for (size_t i = 0; i < r->try_count && ok; i++)
+        ok = vd_json_append(tries, try_json(&r->tries[i]));
+    ok = vd_json_put(record, "tries", ok ? tries : vd_json_free(tries)) && ok;
+    ok = ok && vd_json_put(record, "holds", changes_json(r->outcome.plan));
+    return ok ? record : vd_json_free(record);
 }

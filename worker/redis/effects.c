@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/limits.h"
+#include "redis/limits_lua.h"
 
 /* -- the scripts ------------------------------------------------------------------------------------------------- */
 
@@ -47,13 +48,13 @@
     "  return 0\n"                                                                                 \
     "end\n"
 
-/* ARGV: prefix, fields... The table is the place for another module's operation. */
+/* Behind the operations of all modules. ARGV: prefix, fields... The table is the place for another module's operation. */
 static const char apply_lua[] =
-    "if redis.replicate_commands then redis.replicate_commands() end\n" LUA_OPERATIONS
     "local prefix, applied, absent, stale = ARGV[1], 0, 0, 0\n"
     "local operations = {\n"
     "  set = function(op, by) return state_set(prefix .. op[2], op, by) end,\n"
     "  note = function(op, by) return note_add(prefix .. op[2], op, by) end,\n"
+    "  limit = function(op, by) return limit_apply(prefix, op, by, clock()) end,\n"
     "}\n"
     "local failed, why = {}, ''\n"
     "for i = 2, #ARGV do\n"
@@ -138,13 +139,30 @@ void *vd_effect_scripts_free(struct vd_effect_scripts *s)
     return vd_free(s);
 }
 
+/* Each module's part is as long as a string literal may be. */
+static enum vd_code make_apply(struct vd_redis_script **ret, struct vd_err *err)
+{
+    struct vd_buf text;
+    enum vd_code rc;
+
+    vd_buf_init(&text, 65536);
+    (void)vd_buf_add_c(&text, VD_LIMITS_LUA);
+    (void)vd_buf_add_c(&text, VD_LIMITS_APPLY_LUA);
+    (void)vd_buf_add_c(&text, LUA_OPERATIONS);
+    (void)vd_buf_add_c(&text, apply_lua);
+    rc = text.failed == VD_OK ? vd_redis_script_new(vd_buf_span(&text), ret, err)
+                              : vd_err_nomem(err, "effects");
+    vd_buf_free(&text);
+    return rc;
+}
+
 enum vd_code vd_effect_scripts_new(struct vd_effect_scripts **ret_scripts, struct vd_err *err)
 {
     struct vd_effect_scripts *s = vd_alloc(sizeof(*s));
     enum vd_code rc = s == NULL ? vd_err_nomem(err, "effects") : VD_OK;
 
     if (rc == VD_OK)
-        rc = vd_redis_script_new(VD_LIT(apply_lua), &s->apply, err);
+        rc = make_apply(&s->apply, err);
     if (rc == VD_OK)
         rc = vd_redis_script_new(VD_LIT(claim_lua), &s->claim, err);
     if (rc == VD_OK)

@@ -10,6 +10,7 @@
  *               ["set", key, ttl_s, {field: text}, at_ms, previous]   the state, if `previous` (a decision id, or "") wrote it last, or
  *                                                                     nobody did
  *               ["note", key, text, max_notes, ttl_s]                 memory, once for each decision
+ *               ["limit", ...]                                        what limits hold for later: limits_lua.h
  *           Another module's operation is a row in effects.c.
  * Errors:   the calls are vd_redis_eval()'s; the readers give VD_E_REMOTE for an error reply, VD_E_BUG for a strange one.
  */
