@@ -205,6 +205,44 @@ static void print_outcome(const struct trace *t, const cJSON *decision)
     }
 }
 
+/* Notes that the model was shown. */
+static void print_notes(const struct trace *t, const cJSON *shown)
+{
+    const cJSON *note;
+
+    cJSON_ArrayForEach(note, vd_json_get(shown, "memory"))
+    {
+        line(t, DIM, "remembers");
+        put_clean(vd_json_get_string(note, "text"));
+        printf("\n");
+    }
+}
+
+/* "round 1 -> 2" */
+static void print_state(const struct trace *t, const cJSON *state)
+{
+    const cJSON *before = vd_json_get(state, "before"), *after = vd_json_get(state, "after"),
+                *field;
+    const char *separator = "";
+
+    if (after == NULL || vd_json_equal(before, after))
+        return;
+    line(t, DIM, "state");
+    cJSON_ArrayForEach(field, after)
+    {
+        const cJSON *old = vd_json_get(before, field->string);
+
+        if (vd_json_equal(old, field))
+            continue;
+        printf("%s%s ", separator, field->string);
+        print_json(old, 80);
+        printf(" -> ");
+        print_json(field, 80);
+        separator = ", ";
+    }
+    printf("\n");
+}
+
 enum vd_code vd_trace_print(struct vd_span audit_json, bool whole, bool colour, struct vd_err *err)
 {
     struct trace t = {colour, whole};
@@ -228,6 +266,7 @@ enum vd_code vd_trace_print(struct vd_span audit_json, bool whole, bool colour, 
     printf("\n");
     if (whole)
         print_members(&t, vd_json_get(reasoning, "shown"));
+    print_notes(&t, vd_json_get(reasoning, "shown"));
     cJSON_ArrayForEach(step, vd_json_get(reasoning, "steps"))
     {
         print_step(&t, step, first);
@@ -237,6 +276,7 @@ enum vd_code vd_trace_print(struct vd_span audit_json, bool whole, bool colour, 
         print_rules(&t, vd_json_get(decision, "rules"));
     print_limits(&t, vd_json_get(decision, "limits"));
     print_outcome(&t, decision);
+    print_state(&t, vd_json_get(vd_json_get(audit, "changes"), "state"));
     (void)vd_json_free(audit);
     return VD_OK;
 }
