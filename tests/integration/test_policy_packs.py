@@ -50,10 +50,10 @@ def redis(run_dir):
     server.kill()
 
 
-def test_they_are_there():
+def test_the_nine_are_there():
     assert [str(policy) for policy in PACKS] == [
         "billing/dunning", "billing/outreach", "billing/upgrade", "marketplace/dispute", "marketplace/ranking", "marketplace/trust",
-        "orders/fulfilment", "orders/risk_hold"]
+        "orders/fulfilment", "orders/promise", "orders/risk_hold"]
 
 
 @pytest.mark.parametrize("policy", PACKS, ids=str)
