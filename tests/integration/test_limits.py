@@ -219,6 +219,32 @@ def test_four_workers_use_a_limit_up_and_never_more(broker, binary, topics, test
     print(f"\nkilled at {at_kill} of {room} reserved; {len(shipped)} shipped")
 
 
+def test_a_worker_that_comes_back_after_its_partition_was_taken_changes_nothing(shop, test_dir):
+    """Paused while it asks, it wakes up past its deadline: its fallback must not give back what its successor has reserved."""
+    write(shop, {"max": 4}, budget={"deadline_ms": 3000})
+    kafka = {"session_timeout_ms": 6000, "transaction_timeout_ms": 5000}
+    with model.ScriptedModel(lambda request: model.Reply(model.obedient(request), delay_s=1.5)) as scripted:
+        first, second = [Worker(test_dir, shop.settings(scripted.url, kafka={**kafka, "transactional_id": f"{shop.group}-{name}"}),
+                                name=name) for name in ("first", "second")]
+        try:
+            first.start()
+            order(shop, amount=4)
+            wait_until(lambda: scripted.requests, 20, "it is asked", first.process)
+            first.pause()
+            second.start()
+            decision, = shop.read(count=1)
+            assert decision["action"] == "ship" and used(shop) == 4
+            first.resume()
+            wait_until(lambda: "lost" in first.log() or first.status()["kafka"]["member_id"], 20, "it is back", first.process)
+            time.sleep(2)
+            assert used(shop) == 4, "a worker that had lost the partition gave it back"
+            order(shop, customer="other", amount=1)
+            assert [d["action"] for d in shop.read(count=2)] == ["ship", "hold"]
+        finally:
+            first.kill()
+            second.kill()
+
+
 # --- held for a later event ---------------------------------------------------------------------------------------------------
 
 def write_rooms(shop, **limit):
