@@ -20,6 +20,7 @@ static const struct vd_command *const commands[] = {
     &vd_command_decide,
     &vd_command_redrive,
     &vd_command_offsets,
+    &vd_command_state,
     &vd_command_eval,
     &vd_command_validate,
     &vd_command_json,

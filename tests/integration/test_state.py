@@ -1,15 +1,16 @@
-"""State and memory across events: counted exactly under kill -9, changed by what is remembered.
+"""State and memory across events: counted exactly under kill -9, changed by what is remembered, rebuilt from the audit topic.
 
 No model is asked: shortcuts decide, so that what is tested is only who writes what when.
 """
 
 import json
 import random
+import subprocess
 import time
 
 import pytest
 
-from support import libconfig
+from support import libconfig, paths
 from support.processes import wait_until
 from support.producer import Producer, unique_id
 from support.reader import Reader
@@ -234,10 +235,46 @@ def test_redis_away_while_changes_are_made(broker, topics, binary, test_dir, own
         place.clean_up()
 
 
+def test_an_emptied_redis_is_noticed_and_rebuilt(place):
+    customers = [f"c{i}" for i in range(10)]
+    place.write(**COUNTER, memory=CALLS["memory"])
+    with place.worker(kafka={"instance_id": None}).during() as worker:
+        place.publish(customers * 7)
+        place.decisions(count=70)
+        wait_until(lambda: not place.pending(), 10, "every change is made", worker.process)
+        assert "stop the workers first" in state_command(place, "rebuild", status=78)
+    before = everything(place)
+    place.redis.client().flushall()
+    dry = state_command(place, "rebuild", "--dry-run")
+    assert "70 decisions" in dry and everything(place) == {}
+    said = state_command(place, "rebuild")
+    assert "70 decisions" in said, said
+    assert everything(place) == before
+    assert state_command(place, "rebuild") and everything(place) == before, "once more changes nothing"
+    shown = state_command(place, "show", "--key", "c3")
+    assert "round" in shown and "7" in shown and "c3" in shown and "c4" not in shown
+    with place.worker(kafka={"instance_id": None}).during() as worker:
+        place.publish(["c3"])
+        place.decisions(count=71)
+        wait_until(lambda: not place.pending(), 10, "every change is made", worker.process)
+        place.check_counted()
+        place.redis.client().flushall()
+        place.publish(["c5"])
+        place.decisions(count=72)
+        wait_until(lambda: worker.status()["changes"]["redis_emptied"] > 0, 10, "it is noticed", worker.process)
+
+
 def everything(place):
     client = place.redis.client()
     keys = [key for what in ("state", "memory") for key in client.scan_iter(match=f"verdict:{place.group}:{what}:*")]
     return {key: client.hgetall(key) if ":state:" in key else client.lrange(key, 0, -1) for key in keys}
+
+
+def state_command(place, *words, status=0):
+    run = subprocess.run([paths.BINARY, "state", *words, "-c", place.workers[0].conf_path], capture_output=True,
+                         text=True, timeout=60, cwd=paths.ROOT)
+    assert run.returncode == status, run.stderr
+    return run.stdout + run.stderr
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------------

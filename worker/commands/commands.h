@@ -14,6 +14,7 @@ extern const struct vd_command vd_command_test;
 extern const struct vd_command vd_command_decide;
 extern const struct vd_command vd_command_redrive;
 extern const struct vd_command vd_command_offsets;
+extern const struct vd_command vd_command_state;
 extern const struct vd_command vd_command_eval;
 extern const struct vd_command vd_command_validate;
 extern const struct vd_command vd_command_json;

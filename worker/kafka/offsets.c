@@ -53,6 +53,22 @@ void *vd_offsets_close(struct vd_offsets *o)
     return vd_free(o);
 }
 
+enum vd_code vd_offsets_members(struct vd_offsets *o, const char *group, size_t *ret_count,
+                                struct vd_err *err)
+{
+    const struct rd_kafka_group_list *list = NULL;
+    rd_kafka_resp_err_t code = rd_kafka_list_groups(o->rk, group, &list, TIMEOUT_MS);
+    size_t count = 0;
+
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return vd_err_set(err, VD_E_REMOTE, true, "group %s: %s", group, rd_kafka_err2str(code));
+    for (int i = 0; i < list->group_cnt; i++)
+        count += (size_t)list->groups[i].member_cnt;
+    rd_kafka_group_list_destroy(list);
+    *ret_count = count;
+    return VD_OK;
+}
+
 static enum vd_code want_all(struct vd_offsets *o, const char *topic,
                              rd_kafka_topic_partition_list_t *list, struct vd_err *err)
 {

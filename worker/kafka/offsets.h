@@ -26,6 +26,9 @@ struct vd_offsets_row {
 enum vd_code vd_offsets_open(const struct vd_kafka_conf *conf, struct vd_offsets **ret,
                              struct vd_err *err) VD_MUST_CHECK;
 void *vd_offsets_close(struct vd_offsets *o); /* NULL-safe; returns NULL */
+/* Workers that are members of the group now. */
+enum vd_code vd_offsets_members(struct vd_offsets *o, const char *group, size_t *ret_count,
+                                struct vd_err *err) VD_MUST_CHECK;
 /* Calls fn for every partition of topic, in order; the row is borrowed for the call. */
 enum vd_code vd_offsets_each(struct vd_offsets *o, const char *topic,
                              void (*fn)(void *arg, const struct vd_offsets_row *row), void *arg,

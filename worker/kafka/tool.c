@@ -25,8 +25,8 @@ struct vd_kafka_reader {
     struct vd_header headers[VD_EVENT_MAX_HEADERS];
     enum vd_kafka_extent extent;
     rd_kafka_topic_partition_list_t *ends; /* UP_TO_NOW: offset is where each partition stops */
-    size_t partitions;
-    size_t at_end; /* partitions whose end was seen */
+    rd_kafka_topic_partition_list_t
+        *open; /* partitions whose end was not seen, or something came after it */
 };
 
 static enum vd_code remote(struct vd_err *err, const char *what, rd_kafka_resp_err_t code)
@@ -191,7 +191,6 @@ static enum vd_code add_partitions(struct vd_kafka_reader *r, const char *topic,
     for (int i = 0; rc == VD_OK && i < metadata->topics[0].partition_cnt; i++) {
         rd_kafka_topic_partition_list_add(list, topic, metadata->topics[0].partitions[i].id)
             ->offset = RD_KAFKA_OFFSET_BEGINNING;
-        r->partitions++;
     }
     if (metadata != NULL)
         rd_kafka_metadata_destroy(metadata);
@@ -229,6 +228,18 @@ static bool beyond(struct vd_kafka_reader *r)
     return p == NULL || r->message->offset >= p->offset;
 }
 
+/* The partition of the message is at its end, or is not any more. */
+static void note_end(struct vd_kafka_reader *r, bool at_end)
+{
+    const char *topic = rd_kafka_topic_name(r->message->rkt);
+    int32_t partition = r->message->partition;
+
+    if (at_end)
+        (void)rd_kafka_topic_partition_list_del(r->open, topic, partition);
+    else if (rd_kafka_topic_partition_list_find(r->open, topic, partition) == NULL)
+        (void)rd_kafka_topic_partition_list_add(r->open, topic, partition);
+}
+
 static enum vd_code assign_all(struct vd_kafka_reader *r, const char *const *topics, size_t count,
                                struct vd_err *err)
 {
@@ -240,6 +251,7 @@ static enum vd_code assign_all(struct vd_kafka_reader *r, const char *const *top
         rc = add_partitions(r, topics[i], list, err);
     if (rc == VD_OK && r->extent == VD_KAFKA_UP_TO_NOW)
         rc = take_ends(r, list, err);
+    r->open = rd_kafka_topic_partition_list_copy(list);
     if (rc == VD_OK && (code = rd_kafka_assign(r->rk, list)) != RD_KAFKA_RESP_ERR_NO_ERROR)
         rc = remote(err, "assign", code);
     rd_kafka_topic_partition_list_destroy(list);
@@ -334,18 +346,19 @@ enum vd_code vd_kafka_reader_next(struct vd_kafka_reader *r, uint32_t timeout_ms
         if (r->message == NULL)
             return VD_OK;
         if (r->message->err == RD_KAFKA_RESP_ERR_NO_ERROR && beyond(r)) {
+            note_end(r, true);
             if (left <= 0)
                 return VD_OK;
             continue; /* written after we began: not ours */
         }
         if (r->message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            r->at_end = 0; /* something came after an end: count the ends again */
+            note_end(r, false);
             fill_record(r);
             *ret_record = &r->record;
             return VD_OK;
         }
         if (r->message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-            r->at_end++;
+            note_end(r, true);
         else if (r->message->err != RD_KAFKA_RESP_ERR__TRANSPORT &&
                  r->message->err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
             return remote(err, "read", r->message->err);
@@ -356,7 +369,7 @@ enum vd_code vd_kafka_reader_next(struct vd_kafka_reader *r, uint32_t timeout_ms
 
 bool vd_kafka_reader_at_end(const struct vd_kafka_reader *r)
 {
-    return r->at_end >= r->partitions;
+    return r->open->cnt == 0;
 }
 
 void *vd_kafka_reader_free(struct vd_kafka_reader *r)
@@ -367,6 +380,8 @@ void *vd_kafka_reader_free(struct vd_kafka_reader *r)
         rd_kafka_message_destroy(r->message);
     if (r->ends != NULL)
         rd_kafka_topic_partition_list_destroy(r->ends);
+    if (r->open != NULL)
+        rd_kafka_topic_partition_list_destroy(r->open);
     if (r->rk != NULL) {
         (void)rd_kafka_consumer_close(r->rk);
         rd_kafka_destroy(r->rk);

@@ -103,24 +103,37 @@ static const char discard_lua[] = "local owner = redis.call('HGET', KEYS[1], '@o
                                   "for i = 2, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end\n"
                                   "return 1\n";
 
-/* ARGV: prefix, decision id, operation, age in seconds. */
+/* ARGV: prefix, decision id, operation, age in seconds. Notes are put where their time says, so that what is there already stays. */
 static const char restore_lua[] =
     "if redis.replicate_commands then redis.replicate_commands() end\n" LUA_OPERATIONS
     "local op, by, age = cjson.decode(ARGV[3]), ARGV[2], tonumber(ARGV[4])\n"
-    "local key, stale = ARGV[1] .. op[2], 0\n"
-    "local ttl = op[1] == 'set' and op[3] or op[5]\n"
-    "if age >= ttl then return {0, 0, 1, ''} end\n"
+    "local key, ttl = ARGV[1] .. op[2], tonumber(op[1] == 'set' and op[3] or op[5])\n"
+    "local nothing = {0, 0, 1, ''}\n"
+    "if age >= ttl then return nothing end\n"
     "if op[1] == 'set' then\n"
     "  ours(key, 'hash')\n"
     "  local last = redis.call('HMGET', key, '@by', '@at')\n"
-    "  if last[1] and last[1] ~= op[6] and tonumber(last[2] or '0') > tonumber(op[5]) then\n"
-    "    return {0, 0, 1, ''}\n"
-    "  end\n"
+    "  local later = tonumber(last[2] or '0') > tonumber(op[5])\n"
+    "  if last[1] == by or (last[1] and last[1] ~= op[6] and later) then return nothing end\n"
     "  state_write(key, op, by)\n"
     "else\n"
-    "  note_add(key, op, by)\n"
+    "  ours(key, 'list')\n"
+    "  local notes, at = redis.call('LRANGE', key, 0, -1), 1\n"
+    "  local time = cjson.decode(op[3]).time_ms\n"
+    "  for i, note in ipairs(notes) do\n"
+    "    if string.find(note, by, 1, true) then return nothing end\n"
+    "    if cjson.decode(note).time_ms > time then at = i + 1 end\n"
+    "  end\n"
+    "  if at > op[4] then return nothing end\n"
+    "  if at > #notes then\n"
+    "    redis.call('RPUSH', key, op[3])\n"
+    "  else\n"
+    "    redis.call('LINSERT', key, 'BEFORE', notes[at], op[3])\n"
+    "  end\n"
+    "  redis.call('LTRIM', key, 0, op[4] - 1)\n"
     "end\n"
-    "redis.call('EXPIRE', key, ttl - age)\n"
+    "local left = ttl - age\n"
+    "if redis.call('TTL', key) < left then redis.call('EXPIRE', key, left) end\n"
     "return {1, 0, 0, ''}\n";
 
 struct vd_effect_scripts {
