@@ -70,20 +70,10 @@ void *vd_effects_free(struct vd_effects *e)
 
 /* -- again ------------------------------------------------------------------------------------------------------- */
 
-static void pump_deferred(void *arg)
-{
-    struct vd_effects *e = arg;
-
-    e->pump_deferred = false;
-    vd_effects_pump(e);
-}
-
+/* The timer, and nothing deferred, which would outlive us. pump() arms it again for whatever has to wait longer. */
 void vd_effects_kick(struct vd_effects *e)
 {
-    if (!e->pump_deferred && vd_loop_defer(e->conf.loop, pump_deferred, e) == VD_OK)
-        e->pump_deferred = true;
-    else if (!e->pump_deferred)
-        vd_timer_start(e->retry, 0, 0);
+    vd_timer_start(e->retry, 0, 0);
 }
 
 void vd_effects_failed(struct vd_effects *e, const struct vd_err *why)

@@ -68,7 +68,6 @@ struct vd_effects {
     struct vd_effect_scripts *scripts;
     struct vd_redis_options options;
     struct vd_timer *retry;
-    bool pump_deferred;
     int64_t wait_ms, not_before_mono_ms; /* after Redis failed */
     char trouble[256];
     struct vd_effect_list storing, ending;
@@ -79,7 +78,7 @@ struct vd_effects {
 };
 
 /* effects.c */
-void vd_effects_kick(struct vd_effects *e); /* pump at the end of this turn */
+void vd_effects_kick(struct vd_effects *e); /* pump in the next turn */
 void vd_effects_pump(struct vd_effects *e);
 void vd_effects_failed(struct vd_effects *e,
                        const struct vd_err *why); /* all wait, longer each time */
