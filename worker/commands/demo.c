@@ -491,12 +491,13 @@ const struct vd_command vd_command_demo = {
     .name = "demo",
     .usage = "[--keep-running] [--events N]",
     .summary = "everything on this machine, nothing to configure",
-    .about = "Starts an embedded broker, a redis-server, a simulated model and a worker; tells how "
-             "a hostile dispute and a dead\n"
-             "model are decided, step by step; then sends a few hundred events and shows what "
-             "became of them. Everything it\n"
-             "starts, it stops.\n\n"
-             "    verdict demo --keep-running",
+    .about =
+        "Starts an embedded broker, a redis-server, a simulated model and a worker; tells some "
+        "stories step by step (a hostile\n"
+        "dispute, a negotiation, a memory, a limit across customers, a dead model); then sends "
+        "a few hundred events of nine\n"
+        "policies and shows what became of them. Everything it starts, it stops.\n\n"
+        "    verdict demo --keep-running",
     .options = options,
     .run = run,
 };
