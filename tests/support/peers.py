@@ -210,7 +210,7 @@ class Aimock(_Server):
 class SmallModel(_Server):
     """A real language model; tests/peers/serve_model.py."""
 
-    def __init__(self, directory, threads=2):
+    def __init__(self, directory, threads=1):  # more than one spin for each other on a busy machine
         super().__init__("small-model", directory)
         self.python = venv("small-model", *LANGUAGE_MODEL, alone=WEIGHTS, compile=True)
         self.threads = threads
