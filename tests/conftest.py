@@ -125,8 +125,12 @@ def pytest_runtest_makereport(item, call):
             if _shown.get(name) != tail:
                 report.sections.append((f"log of {name}", tail))
                 _shown[name] = tail
-    if report.skipped and isinstance(report.longrepr, tuple):
-        _not_run.setdefault(report.longrepr[2].removeprefix("Skipped: "), []).append(item.nodeid)
+
+
+def pytest_runtest_logreport(report):
+    # Here and not where the report is made: with several processes only the first of them writes the summary.
+    if report.skipped and isinstance(report.longrepr, (tuple, list)):
+        _not_run.setdefault(report.longrepr[2].removeprefix("Skipped: "), []).append(report.nodeid)
 
 
 def pytest_terminal_summary(terminalreporter):

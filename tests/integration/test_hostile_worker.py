@@ -22,7 +22,7 @@ ROUND = 30  # texts at once: two events each, which may share a key, and input.m
 TEXTS = hostile.OWN + hostile.shared()
 TOOLED = ("dispute", "order_change")  # these get a tool, whose answer is the texts
 HIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
-KEY = re.compile(rb"[A-Za-z0-9_.:%{}#-]{1,512}")
+KEY = re.compile(rb"[A-Za-z0-9_.:%{}#@-]{1,512}")
 
 
 class Monitor:

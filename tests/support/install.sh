@@ -35,6 +35,7 @@ libjemalloc-dev                                            | build | memory allo
 redis-server                                               | build | the demo and the tests start one of their own
 libcmocka-dev                                              | test  | unit tests
 python3-pytest                                             | test  | integration tests
+python3-pytest-xdist                                       | test  | integration tests beside each other
 python3-confluent-kafka                                    | test  | the tests' own Kafka client
 python3-redis                                              | test  | the tests' own Redis client
 python3-jsonschema                                         | test  | checks the published records independently

@@ -2,24 +2,27 @@
 # Run the tests of one build and count them: tests/support/run-tests.sh OUT [all|unit|python]
 #
 # OUT is where make put that build (build/release): OUT/verdict, OUT/tests/unit/test_NAME for each tests/unit/test_NAME.c.
-# The unit tests run one binary a core; the tests in Python (integration, conformance, chaos) run one after the other.
+# The unit tests run one binary a core; the tests in Python (integration, conformance, chaos) a few files at once, each with a
+# broker of its own: they mostly wait.
 # Ends with "N passed, N failed, N skipped" and is not zero unless everything that should have run did, and passed:
 # a binary that crashes fails the tests it did not get to, and one that runs nothing fails.
 #
 # VERDICT_RESULTS=FILE   append "passed failed skipped" there, one line (.ci/run adds them up)
 # PYTEST_ADDOPTS         pytest's own, for example "-k bad_input"
+# PYTHON_AT_ONCE         files of the tests in Python at once (3)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 UNIT_TIMEOUT_S=600
 PYTHON_TIMEOUT_S=2400
+PYTHON_AT_ONCE=${PYTHON_AT_ONCE:-3}
 PYTHON=/usr/bin/python3 # Debian's, which Debian's python3-pytest belongs to
 # Ctrl-C and a terminated make must reach what runs: no process group of its own, and no life after this script.
 LIMITED="setpriv --pdeathsig TERM timeout --foreground --kill-after=30"
 RULE=------------------------------------------------------------------------
 
 usage() {
-    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
     exit 64
 }
 
@@ -97,7 +100,7 @@ run_python() { # OUT; adds to passed, failed, skipped
     rm -f "$report"
     VERDICT_BUILD=$(dirname "$out") VERDICT_BIN=$out/verdict PYTHONDONTWRITEBYTECODE=1 \
         $LIMITED "$PYTHON_TIMEOUT_S" \
-        "$PYTHON" -m pytest -q --durations=8 --durations-min=5 --junitxml="$report" tests || code=$?
+        "$PYTHON" -m pytest -q -n "$PYTHON_AT_ONCE" --dist loadfile --durations=8 --durations-min=5 --junitxml="$report" tests || code=$?
     if [ ! -s "$report" ]; then
         echo "FAILED: pytest left no report (exit code $code)" >&2
         failed=$((failed + 1))
