@@ -13,20 +13,13 @@
 
 /* In the order that --help shows them. */
 static const struct vd_command *const commands[] = {
-    &vd_command_run,
-    &vd_command_demo,
-    &vd_command_check,
-    &vd_command_test,
-    &vd_command_decide,
-    &vd_command_redrive,
-    &vd_command_offsets,
-    &vd_command_state,
-    &vd_command_eval,
-    &vd_command_validate,
-    &vd_command_json,
-    &vd_command_model_sim,
-    &vd_command_health,
-    NULL,
+    &vd_command_run,     &vd_command_demo,
+    &vd_command_check,   &vd_command_test,
+    &vd_command_decide,  &vd_command_redrive,
+    &vd_command_offsets, &vd_command_state,
+    &vd_command_eval,    &vd_command_validate,
+    &vd_command_json,    &vd_command_model_sim,
+    &vd_command_health,  NULL,
 };
 
 static void print_help(FILE *out)

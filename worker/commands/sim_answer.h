@@ -19,8 +19,7 @@ struct vd_sim_request {
     struct vd_span tool;     /* the proposal is this tool's call; empty: it is the content */
     const cJSON *first_tool; /* a tool that is not the proposal; NULL: none */
     struct vd_buf text;      /* of all user messages and tool results */
-    unsigned
-        turns; /* assistant messages so far that call no tool: proposals that were refused */
+    unsigned turns; /* assistant messages so far that call no tool: proposals that were refused */
     bool has_tool_result;
 };
 
