@@ -128,6 +128,18 @@ static const struct vd_rule_result *rule(const struct vd_outcome *o, const char 
     return NULL;
 }
 
+/* The same where it must be there. */
+static const struct vd_rule_result *rule_of(const struct vd_outcome *o, const char *id)
+{
+    const struct vd_rule_result *found = rule(o, id);
+
+    if (found == NULL) {
+        fail_msg("there is no rule %s", id);
+        abort(); /* fail_msg() does not come back, which the compiler does not know */
+    }
+    return found;
+}
+
 static void test_what_exactly_fits_is_decided(void **state)
 {
     struct scene s;
@@ -136,8 +148,8 @@ static void test_what_exactly_fits_is_decided(void **state)
 
     (void)state;
     assert_int_equal(o->status, VD_DECIDED);
-    assert_int_equal(rule(o, "limits.cap")->verdict, VD_PASS);
-    assert_true(rule(o, "limits.cap")->has_headroom && rule(o, "limits.cap")->headroom == 0);
+    assert_int_equal(rule_of(o, "limits.cap")->verdict, VD_PASS);
+    assert_true(rule_of(o, "limits.cap")->has_headroom && rule_of(o, "limits.cap")->headroom == 0);
     assert_int_equal(o->plan->want_count, 1);
     assert_int_equal(o->plan->wants[0].amount, 4);
     assert_int_equal(o->plan->wants[0].max, 10);
@@ -309,7 +321,7 @@ static void test_faults_count_as_exceeded(void **state)
                        limits[i]);
         o = decide(&s, &(struct parts){.more = more}, "[" GO(1) "]", "{}");
         if (o->status != VD_ESCALATED || rule(o, "limits.cap") == NULL ||
-            rule(o, "limits.cap")->verdict != VD_ERROR_VERDICT)
+            rule_of(o, "limits.cap")->verdict != VD_ERROR_VERDICT)
             fail_msg("%s was let through", limits[i]);
         assert_null(o->plan);
         end(&s);
@@ -333,7 +345,7 @@ static void test_each_item_is_reserved_and_none_or_all(void **state)
     assert_span_equal(o->plan->wants[1].key, "sku:b%20c");
     assert_int_equal(o->plan->wants[1].amount, 3);
     assert_int_equal(o->plan->wants[1].max, 5);
-    assert_true(rule(o, "limits.stock")->headroom == 0);
+    assert_true(rule_of(o, "limits.stock")->headroom == 0);
     end(&s);
     o = decide(&s, &(struct parts){.more = more}, "[" GO(1) "," GO(1) "]", "{\"stock\":3}");
     assert_int_equal(o->status, VD_FALLBACK);

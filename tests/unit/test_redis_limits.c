@@ -34,7 +34,7 @@ static int set_up(void **state)
 {
     struct world *w = vd_alloc(sizeof(*w));
     struct vd_redis_conf conf = {.db = -1};
-    char path[96];
+    char path[80];
 
     (void)snprintf(w->dir, sizeof(w->dir), "/tmp/verdict-limits-XXXXXX");
     assert_non_null(mkdtemp(w->dir));
