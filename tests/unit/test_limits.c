@@ -2,6 +2,8 @@
  * becomes of it when there is so much left, and when there is not. */
 #include "policy_unit.h"
 
+#include <stdlib.h>
+
 #include "reason/decide.h"
 
 #define INPUT                                                                                      \
