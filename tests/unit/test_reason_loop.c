@@ -278,6 +278,48 @@ static void test_shortcuts_and_fallbacks_are_judged_too(void **state)
     end(&s);
 }
 
+/* Rules, escalate and the record say it in the same words. */
+static void test_rules_know_who_decides_by_the_records_words(void **state)
+{
+    static const char actions[] =
+        "actions = { go = { params = { n = { type = \"integer\"; }; }; require = { by = { expr = "
+        "\"decision.decided_by == '%s'\"; why = \"w\"; }; }; }; stop = { }; };";
+    static const struct {
+        const char *more;
+        enum vd_decided_by by;
+    } rows[] = {
+        {"", VD_BY_MODEL},
+        {"shortcut = { s = { when = \"true\"; action = \"go\"; params = { n = 1; }; }; };",
+         VD_BY_SHORTCUT},
+        {"budget = { max_model_calls = 1; };", VD_BY_FALLBACK},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+        for (int said = VD_BY_MODEL; said <= VD_BY_FALLBACK; said++) {
+            char text[400];
+            struct scene s;
+
+            (void)snprintf(text, sizeof(text), actions,
+                           vd_decided_by_name((enum vd_decided_by)said));
+            begin(&s, &(struct parts){.actions = text,
+                                      .fallback =
+                                          "fallback = { action = \"go\"; params = { n = 1; }; };",
+                                      .more = rows[i].more});
+            if (rows[i].by == VD_BY_MODEL)
+                answer(&s, GOOD);
+            else if (rows[i].by == VD_BY_FALLBACK)
+                assert_int_equal(vd_reason_stop(s.reason, VD_STOP_DEADLINE, NULL), VD_OK);
+            if (rows[i].by != VD_BY_MODEL || said == VD_BY_MODEL) {
+                assert_int_equal(outcome(&s)->decided_by, rows[i].by);
+                assert_int_equal(outcome(&s)->status != VD_ESCALATED, (int)rows[i].by == said);
+            } else {
+                assert_int_equal(vd_reason_state(s.reason), VD_REASON_ASK); /* to be repaired */
+            }
+            end(&s);
+        }
+}
+
 static void test_what_a_person_decides(void **state)
 {
     struct scene s;
@@ -560,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_ends_of_answers_that_are_no_decision),
         cmocka_unit_test(test_a_stop_decides_by_the_fallback),
         cmocka_unit_test(test_shortcuts_and_fallbacks_are_judged_too),
+        cmocka_unit_test(test_rules_know_who_decides_by_the_records_words),
         cmocka_unit_test(test_what_a_person_decides),
         cmocka_unit_test(test_the_same_facts_ask_the_same_bytes),
         cmocka_unit_test(test_the_record_has_every_step_without_what_is_redacted),

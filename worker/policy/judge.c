@@ -23,6 +23,7 @@ struct judging {
 
 static const char *const verdict_names[] = {"pass", "fail", "error", "clamped"};
 static const char *const judged_names[] = {"accept", "repair", "reject", "escalate"};
+static const char *const by_names[] = {NULL, "model", "shortcut", "fallback"};
 
 const char *vd_verdict_name(enum vd_verdict verdict)
 {
@@ -32,6 +33,11 @@ const char *vd_verdict_name(enum vd_verdict verdict)
 const char *vd_judged_name(enum vd_judged judged)
 {
     return judged_names[judged];
+}
+
+const char *vd_decided_by_name(enum vd_decided_by by)
+{
+    return by_names[by];
 }
 
 static struct vd_rule_result *add_rule(struct judging *j, const char *id, enum vd_on_fail on_fail,
@@ -98,7 +104,7 @@ static void judge_evidence(struct judging *j)
     const cJSON *item;
     size_t count = 0;
 
-    if (!j->proposal->from_model)
+    if (j->proposal->by != VD_BY_MODEL)
         return;
     r = add_rule(j, "evidence", VD_ON_FAIL_REPAIR,
                  "Every pointer in evidence must name a fact that was shown.");
@@ -245,7 +251,7 @@ static void judge_confidence(struct judging *j)
     const struct vd_proposal *p = j->proposal;
     struct vd_rule_result *r;
 
-    if (!p->from_model || !(j->policy->min_confidence > 0))
+    if (p->by != VD_BY_MODEL || !(j->policy->min_confidence > 0))
         return;
     r = add_rule(j, "confidence", VD_ON_FAIL_ESCALATE,
                  "The model is not confident enough: a person decides.");
@@ -263,7 +269,7 @@ static void bind_decision(struct judging *j, cJSON *take_seen)
     const struct vd_proposal *p = j->proposal;
     const struct vd_policy *policy = j->policy;
     cJSON *evidence = p->evidence != NULL ? vd_json_copy(p->evidence) : cJSON_CreateArray();
-    double confidence = !p->from_model ? 1.0 : p->has_confidence ? p->confidence : 0.0;
+    double confidence = p->by != VD_BY_MODEL ? 1.0 : p->has_confidence ? p->confidence : 0.0;
     cJSON *d = cJSON_CreateObject();
     bool ok = d != NULL;
 
@@ -272,7 +278,9 @@ static void bind_decision(struct judging *j, cJSON *take_seen)
     ok = ok && vd_json_put(d, "action", vd_json_new_string(p->action)) &&
          vd_json_put(d, "confidence", vd_json_new_double(confidence)) &&
          vd_json_put(d, "decided_by",
-                     vd_json_new_string(p->from_model ? VD_LIT("model") : VD_LIT("policy")));
+                     p->by == VD_BY_NONE
+                         ? cJSON_CreateNull()
+                         : vd_json_new_string(vd_span_of(vd_decided_by_name(p->by))));
     if (!ok) {
         vd_json_free(d);
         nomem(j);

@@ -41,11 +41,15 @@ struct vd_rule_result {
     const char *detail;  /* CLAMPED: "400 became 168"; ERROR: the error; NULL: none */
 };
 
+/* Who proposed it, in the same words for rules and for the decision record. */
+enum vd_decided_by { VD_BY_NONE, VD_BY_MODEL, VD_BY_SHORTCUT, VD_BY_FALLBACK };
+const char *vd_decided_by_name(enum vd_decided_by by); /* NULL for VD_BY_NONE */
+
 /* What is judged. For shortcuts and the fallback: no evidence, and confidence does not apply. */
 struct vd_proposal {
     struct vd_span action;
-    const cJSON *params; /* an object; NULL counts as {} */
-    bool from_model;     /* evidence and confidence are checked */
+    const cJSON *params;   /* an object; NULL counts as {} */
+    enum vd_decided_by by; /* VD_BY_MODEL: evidence and confidence are checked */
     bool has_confidence;
     double confidence;
     struct vd_span rationale;

@@ -99,7 +99,7 @@ static void *release_json(void *thing)
     "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"action\":{\"type\":"    \
     "\"string\"},\"params\":{\"type\":\"object\"},\"confidence\":{\"type\":\"number\"},"           \
     "\"evidence\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},"                           \
-    "\"decided_by\":{\"type\":\"string\"}" more "}}"
+    "\"decided_by\":{\"type\":[\"string\",\"null\"]}" more "}}"
 
 const cJSON *vd_ld_slot_schema(const struct vd_policy *p, unsigned slot)
 {

@@ -10,7 +10,7 @@
 /* decision as `next`, `note`, `when` and `fields` see it; the names beside it are its members. */
 static cJSON *outcome_tree(const struct vd_outcome *o)
 {
-    struct vd_span by = o->decided_by == VD_BY_MODEL ? VD_LIT("model") : VD_LIT("policy");
+    const char *by = vd_decided_by_name(o->decided_by);
     cJSON *d = cJSON_CreateObject();
     bool ok =
         d != NULL &&
@@ -22,7 +22,8 @@ static cJSON *outcome_tree(const struct vd_outcome *o)
                     o->action != NULL ? vd_json_new_string(vd_span_of(o->action->name))
                                       : cJSON_CreateNull()) &&
         vd_json_put(d, "confidence", vd_json_new_double(o->has_confidence ? o->confidence : 1.0)) &&
-        vd_json_put(d, "decided_by", vd_json_new_string(by)) &&
+        vd_json_put(d, "decided_by",
+                    by != NULL ? vd_json_new_string(vd_span_of(by)) : cJSON_CreateNull()) &&
         vd_json_put(d, "status", vd_json_new_string(vd_span_of(vd_status_name(o->status))));
 
     return ok ? d : vd_json_free(d);

@@ -23,7 +23,6 @@ static const char *const stop_names[] = {
     [VD_STOP_NO_MODEL] = "no_model",
 };
 static const char *const status_names[] = {"decided", "fallback", "escalated"};
-static const char *const by_names[] = {NULL, "model", "shortcut", "fallback"};
 
 const char *vd_stop_name(enum vd_stop stop)
 {
@@ -33,11 +32,6 @@ const char *vd_stop_name(enum vd_stop stop)
 const char *vd_status_name(enum vd_status status)
 {
     return status_names[status];
-}
-
-const char *vd_decided_by_name(enum vd_decided_by by)
-{
-    return by_names[by];
 }
 
 enum vd_reason_state vd_reason_state(const struct vd_reason *reason)
@@ -137,7 +131,7 @@ static enum vd_code settle_accepted(struct vd_reason *r, enum vd_status status,
 static enum vd_code settle_choice(struct vd_reason *r, const struct vd_choice *choice,
                                   enum vd_status status, enum vd_decided_by by, struct vd_err *err)
 {
-    struct vd_proposal proposal = {.action = vd_span_of(choice->action->name)};
+    struct vd_proposal proposal = {.action = vd_span_of(choice->action->name), .by = by};
     cJSON *params;
     enum vd_code rc = vd_choice_params(r->facts, choice, &params, err);
 
@@ -527,7 +521,7 @@ static enum vd_code judge_answer(struct vd_reason *r, const struct vd_answer *an
     }
     proposal = (struct vd_proposal){.action = p.action,
                                     .params = p.params,
-                                    .from_model = true,
+                                    .by = VD_BY_MODEL,
                                     .has_confidence = true,
                                     .confidence = p.confidence,
                                     .rationale = p.rationale,

@@ -85,8 +85,6 @@ const char *vd_stop_name(enum vd_stop stop); /* "deadline", "model_unavailable",
 
 enum vd_status { VD_DECIDED, VD_FALLBACK, VD_ESCALATED };
 const char *vd_status_name(enum vd_status status); /* "decided" "fallback" "escalated" */
-enum vd_decided_by { VD_BY_NONE, VD_BY_MODEL, VD_BY_SHORTCUT, VD_BY_FALLBACK };
-const char *vd_decided_by_name(enum vd_decided_by by); /* NULL for VD_BY_NONE */
 
 struct vd_usage {
     const char *model; /* of the last answer; NULL: none */
