@@ -389,7 +389,7 @@ static enum vd_judged judge_model(struct scene *s, const char *evidence, double 
 {
     cJSON *list = evidence != NULL ? json(evidence) : NULL;
     struct vd_proposal proposal = {.action = VD_LIT("go"),
-                                   .from_model = true,
+                                   .by = VD_BY_MODEL,
                                    .has_confidence = true,
                                    .confidence = confidence,
                                    .evidence = list,
@@ -440,6 +440,39 @@ static void test_verified_needs_facts_that_exist_and_one_that_is_trusted(void **
                      vd_verdict_name(rule(&s, "evidence")->verdict),
                      vd_verdict_name(rule(&s, "proven")->verdict));
         assert_int_equal(judged == VD_ACCEPT, rows[i].proven == VD_PASS);
+    }
+    scene_end(&s);
+}
+
+static void test_a_let_over_trusted_facts_of_the_event_verifies(void **state)
+{
+    static const struct {
+        const char *evidence;
+        enum vd_verdict proven;
+    } rows[] = {
+        {"[\"/half\"]", VD_PASS},
+        {"[\"/half\",\"/named\"]", VD_PASS},
+        {"[\"/named\"]", VD_FAIL},
+        {"[\"/mixed\"]", VD_FAIL},
+    };
+    struct scene s;
+
+    (void)state;
+    scene_begin(&s,
+                &(struct parts){
+                    .input = "input = { topics = [\"t\"]; when = \"true\"; key = \"k\"; trusted = "
+                             "[\"/event/data/limit\"]; };",
+                    .let =
+                        "let = { half = \"event.data.limit / 2\"; named = \"event.data.id\"; mixed "
+                        "= \"event.data.id == '7' ? event.data.limit : 0\"; };",
+                    .actions = RULES("proven = { expr = \"verified(evidence)\"; why = \"w\"; };")},
+                EVENT);
+    s.shown = json("{\"half\":2,\"named\":\"7\",\"mixed\":5}");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        (void)judge_model(&s, rows[i].evidence, 1);
+        assert_int_equal(rule(&s, "evidence")->verdict, VD_PASS);
+        if (rule(&s, "proven")->verdict != rows[i].proven)
+            fail_msg("row %zu", i);
     }
     scene_end(&s);
 }
@@ -527,6 +560,7 @@ int main(void)
         cmocka_unit_test(test_names_of_rules_are_unbound_outside_a_judgement),
         cmocka_unit_test(test_a_job_has_a_budget_of_steps),
         cmocka_unit_test(test_verified_needs_facts_that_exist_and_one_that_is_trusted),
+        cmocka_unit_test(test_a_let_over_trusted_facts_of_the_event_verifies),
         cmocka_unit_test(test_a_model_below_the_confidence_escalates),
         cmocka_unit_test(test_escalation_holds_on_true_and_on_error),
         cmocka_unit_test(test_a_choice_whose_expression_fails_is_refused),

@@ -186,6 +186,99 @@ static void test_a_let_is_trusted_when_all_it_uses_is(void **state)
     vd_policy_free(p);
 }
 
+/* input.trusted names /event/data/kind, /event/data/paid and the ids of /event/data/items; a is ours, b is not. */
+static void test_a_let_over_the_event_is_trusted_when_input_trusted_covers_it(void **state)
+{
+    static const struct {
+        const char *expr;
+        bool trusted;
+    } rows[] = {
+        {"event.data.kind", true},
+        {"event.data['kind']", true},
+        {"event['data'].kind", true},
+        {"event.data.paid.amount * 2 + 1", true},
+        {"event.data.paid['by'][0]", true},
+        {"has(event.data.kind) && has(event.data.paid.at)", true},
+        {"event.data.kind == 'x' ? a : event.data.paid", true},
+        {"{'x': 1, 'y': 2}[event.data.kind]", true},
+        {"event.data.paid.parts.map(p, p.amount).sum()", true},
+        {"a.filter(x, x == event.data.kind)", true},
+        {"event.data.items[0].id", true},
+        {"get(event.data.kind, 'none')", true},
+        {"get(event.data.paid.amount, a)", true},
+        {"[1, 2].map(event, event)", true}, /* a variable of the macro, nothing of the event */
+        {"first + event.data.kind", true},
+        /* one place that is not named */
+        {"event.data.note", false},
+        {"event.data.kind + event.data.note", false},
+        {"event.data.note == '' ? event.data.kind : ''", false},
+        {"event.data.kind == '' && has(event.data.note)", false},
+        {"get(event.data.kind, event.data.note)", false},
+        {"get(event.data.note, event.data.kind)", false},
+        {"event.data.paid.parts.map(p, event.data.note)", false},
+        {"a.filter(x, x == event.data.note)", false},
+        {"event.data.paid[event.data.note]", false},
+        {"{'x': event.data.note}", false},
+        {"{event.data.note: 1}", false},
+        {"string(event.data.note)", false},
+        {"event.data.kind + b", false},
+        {"event.data.kind + second", false},
+        /* more than what is named */
+        {"event.data", false},
+        {"event.data != null", false},
+        {"has(event.data)", false},
+        {"size(event) > 0", false},
+        {"[event][0].data.kind", false},
+        {"event.data.items", false},
+        {"event.data.items[0]", false},
+        {"event.data.items.size()", false},
+        {"event.data.items.map(i, i.id)", false},
+        {"[event.data].map(d, d.kind)", false},
+        /* not written out, or something else by the same letters */
+        {"event.data['ki' + 'nd']", true}, /* a constant */
+        {"event.data['ki' + string(a)]", false},
+        {"event[a].kind", false},
+        {"event.data.items[a].id", false},
+        {"event.data.items['0'].id", false},
+        {"event.kind", false},
+        {"event.data.kinds", false},
+        {"event.data.x.kind", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        char let[300];
+        struct vd_policy *p;
+
+        (void)snprintf(let, sizeof(let),
+                       "let = { it = \"%s\"; first = \"event.data.kind\"; second = "
+                       "\"event.data.note\"; };",
+                       rows[i].expr);
+        p = load_policy(&(struct parts){
+            .input = "input = { topics = [\"t\"]; when = \"true\"; key = \"k\"; trusted = "
+                     "[\"/event/data/kind\", \"/event/data/paid\", \"/event/data/items/*/id\"]; };",
+            .context = "context = { a = { redis = \"GET a\"; trusted = true; }; b = { redis = "
+                       "\"GET b\"; }; };",
+            .let = let});
+        for (size_t l = 0; l < p->let_count; l++)
+            if (strcmp(p->lets[l].name, "it") == 0 && p->lets[l].trusted != rows[i].trusted)
+                fail_msg("%s: trusted is %d", rows[i].expr, p->lets[l].trusted);
+        vd_policy_free(p);
+    }
+}
+
+static void test_a_let_over_all_of_a_trusted_event_is_trusted(void **state)
+{
+    struct vd_policy *p = load_policy(&(struct parts){
+        .input =
+            "input = { topics = [\"t\"]; when = \"true\"; key = \"k\"; trusted = [\"/event\"]; };",
+        .let = "let = { whole = \"size(event)\"; part = \"event.data[event.type]\"; };"});
+
+    (void)state;
+    assert_true(p->lets[0].trusted && p->lets[1].trusted);
+    vd_policy_free(p);
+}
+
 static void test_a_comparison_has_sides_and_others_have_none(void **state)
 {
     static const struct {
@@ -415,6 +508,8 @@ int main(void)
         cmocka_unit_test(test_every_mistake_is_refused_with_its_words),
         cmocka_unit_test(test_lets_are_ordered_by_need),
         cmocka_unit_test(test_a_let_is_trusted_when_all_it_uses_is),
+        cmocka_unit_test(test_a_let_over_the_event_is_trusted_when_input_trusted_covers_it),
+        cmocka_unit_test(test_a_let_over_all_of_a_trusted_event_is_trusted),
         cmocka_unit_test(test_a_comparison_has_sides_and_others_have_none),
         cmocka_unit_test(test_the_hash_is_of_the_content),
         cmocka_unit_test(test_models_must_exist_and_a_money_budget_needs_prices),

@@ -91,6 +91,37 @@ static void test_next_sees_the_values_before_and_the_outcome(void **state)
     vd_policy_free(p);
 }
 
+static void test_next_knows_who_decided_by_the_records_words(void **state)
+{
+    static const struct {
+        const char *more, *answers, *after;
+    } rows[] = {
+        {"", GO(3), "{\"who\":\"model\"}"},
+        {"", "[]", "{\"who\":\"fallback\"}"},
+        {"shortcut = { s = { when = \"true\"; action = \"stop\"; }; };", "[]",
+         "{\"who\":\"shortcut\"}"},
+        {"escalate = { e = { when = \"true\"; why = \"w\"; }; };", "[]", "{\"who\":\"nobody\"}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        char more[400];
+        struct vd_policy *p;
+        struct vd_decide d;
+
+        (void)snprintf(more, sizeof(more),
+                       "state = { fields = { who = { type = \"string\"; default = \"\"; next = "
+                       "\"decision.decided_by == null ? 'nobody' : decision.decided_by\"; }; }; }; "
+                       "%s",
+                       rows[i].more);
+        p = load_policy(&(struct parts){.more = more});
+        d = decide(p, EVENT("a"), NULL, NULL, rows[i].answers);
+        assert_tree(d.changes.after, rows[i].after);
+        vd_decide_fini(&d);
+        vd_policy_free(p);
+    }
+}
+
 static void test_a_value_that_does_not_fit_keeps_the_old_one(void **state)
 {
     static const struct {
@@ -243,9 +274,14 @@ static void test_state_is_ours_only_when_all_of_it_is(void **state)
     static const struct {
         const char *next;
         bool trusted;
-    } rows[] = {
-        {"state.v + 1", true}, {"action == 'go' ? 1 : 0", true},    {"event.data.limit", false},
-        {"params.n", false},   {"int(decision.confidence)", false}, {"memory.size()", false}};
+    } rows[] = {{"state.v + 1", true},
+                {"action == 'go' ? 1 : 0", true},
+                {"event.data.limit", false},
+                {"params.n", false},
+                {"int(decision.confidence)", false},
+                {"memory.size()", false},
+                {"event.data.paid", true},
+                {"event.data.paid + event.data.limit", false}};
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
@@ -257,7 +293,10 @@ static void test_state_is_ours_only_when_all_of_it_is(void **state)
             MEMORY
             "state = { fields = { v = { type = \"integer\"; default = 0; next = \"%s\"; }; }; };",
             rows[i].next);
-        p = load_policy(&(struct parts){.more = more});
+        p = load_policy(&(struct parts){
+            .input = "input = { topics = [\"t\"]; when = \"true\"; key = \"k\"; trusted = "
+                     "[\"/event/data/paid\"]; };",
+            .more = more});
         assert_int_equal(p->state->trusted, rows[i].trusted);
         vd_policy_free(p);
     }
@@ -413,6 +452,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_next_sees_the_values_before_and_the_outcome),
+        cmocka_unit_test(test_next_knows_who_decided_by_the_records_words),
         cmocka_unit_test(test_a_value_that_does_not_fit_keeps_the_old_one),
         cmocka_unit_test(test_stored_values_of_another_type_are_a_dead_letter),
         cmocka_unit_test(test_state_survives_its_texts),

@@ -74,6 +74,7 @@ struct vd_cel_node {
     uint32_t arg_count;
     union {
         struct vd_cel_value constant; /* CONST */
+        bool is_get;                  /* IF: what get() became */
         struct {
             struct vd_span name; /* IDENT, SELECT, HAS, CALL; NUL-terminated. FAIL: the message */
             bool is_absolute;    /* written with a leading dot */

@@ -98,6 +98,18 @@ void *vd_cel_program_free(struct vd_cel_program *program);
 struct vd_span vd_cel_source(const struct vd_cel_program *program);
 /* Does the program read the variable in slot? For dependency order and cycles. */
 bool vd_cel_uses(const struct vd_cel_program *program, unsigned slot);
+
+/* One step into a value: .field or ["field"], or [0], whichever item it is. */
+struct vd_cel_step {
+    struct vd_span field;
+    bool is_item;
+};
+/* A place below a variable, as far as it is written out; count 0 is the variable itself. Borrowed until it returns. */
+typedef bool vd_cel_read_fn(void *arg, const struct vd_cel_step *steps, size_t count);
+/* Does fn hold for every place of the variable in slot that the program reads? True where it reads none. */
+bool vd_cel_every_read(const struct vd_cel_program *program, unsigned slot, vd_cel_read_fn *fn,
+                       void *arg);
+
 /* The static result type where the checker knows it, VD_CEL_ERROR when dynamic. */
 enum vd_cel_kind vd_cel_result_kind(const struct vd_cel_program *program);
 

@@ -80,5 +80,8 @@ struct vd_cel_node *vd_cel_make_get(struct vd_arena *arena, struct vd_cel_node *
     for (const struct vd_cel_node *p = path->args[0]; p->op == VD_CEL_OP_SELECT && test != NULL;
          p = p->args[0])
         test = make(&m, VD_CEL_OP_AND, 2, is_there(&m, p), test, NULL);
-    return make(&m, VD_CEL_OP_IF, 3, test, path, other);
+    test = make(&m, VD_CEL_OP_IF, 3, test, path, other);
+    if (test != NULL)
+        test->u.is_get = true;
+    return test;
 }

@@ -70,6 +70,8 @@ struct vd_cel_env *vd_ld_env(struct vd_loader *ld, bool rules, const cJSON *para
 struct vd_cel_env *vd_ld_outcome_env(struct vd_loader *ld);
 /* JSON Schema of what is bound at slot; NULL: unknown. */
 const cJSON *vd_ld_slot_schema(const struct vd_policy *policy, unsigned slot);
+/* Is all that the program reads of the event named in input.trusted? */
+bool vd_ld_trusts_event(const struct vd_policy *policy, const struct vd_cel_program *program);
 /* Is what is bound at slot known before Redis was asked? */
 bool vd_ld_early_slot(const struct vd_policy *policy, unsigned slot);
 

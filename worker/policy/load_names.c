@@ -347,10 +347,26 @@ static void compile_redis(struct vd_loader *ld, struct vd_policy_context *c,
                               p->slot_names[slot]);
 }
 
+/* Is a place of the event at or below one of input.trusted? */
+static bool is_trusted_place(void *arg, const struct vd_cel_step *steps, size_t count)
+{
+    const struct vd_policy *p = arg;
+
+    for (size_t i = 0; i < p->trusted_count; i++)
+        if (vd_path_covers_steps(&p->trusted[i], "event", steps, count))
+            return true;
+    return false;
+}
+
+bool vd_ld_trusts_event(const struct vd_policy *p, const struct vd_cel_program *program)
+{
+    return vd_cel_every_read(program, VD_SLOT_EVENT, is_trusted_place, (void *)p);
+}
+
 static bool is_trusted_let(const struct vd_policy *p, const struct vd_policy_let *let)
 {
     /* Whether state is ours is known only when its expressions are, which may use lets: it counts as not. */
-    if (vd_cel_uses(let->program, VD_SLOT_EVENT) ||
+    if (!vd_ld_trusts_event(p, let->program) ||
         (p->state != NULL && vd_cel_uses(let->program, p->state->slot)) ||
         (p->notes != NULL && vd_cel_uses(let->program, p->notes->slot)))
         return false;

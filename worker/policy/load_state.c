@@ -322,11 +322,12 @@ static const struct vd_template *compile_key(struct vd_loader *ld, const struct 
     return template;
 }
 
-/* Uses only facts that are ours: a trusted context, a let of such, the state itself, the clock, and which action it was. */
+/* Uses only facts that are ours: what input.trusted names, a trusted context, a let of such, the state itself, the clock, and which action it was. */
 static bool is_ours(const struct vd_policy *p, const struct vd_cel_program *program)
 {
     for (unsigned slot = 0; slot < p->rule_slot_count; slot++) {
-        bool ours = slot == VD_SLOT_NOW || slot == p->state->slot || slot == p->slot_action;
+        bool ours = slot == VD_SLOT_NOW || slot == p->state->slot || slot == p->slot_action ||
+                    (slot == VD_SLOT_EVENT && vd_ld_trusts_event(p, program));
 
         for (size_t i = 0; i < p->context_count; i++)
             ours = ours || (p->contexts[i].slot == slot && p->contexts[i].trusted);

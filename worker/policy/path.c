@@ -102,3 +102,19 @@ bool vd_path_covers(const struct vd_path *path, struct vd_span pointer)
     }
     return true;
 }
+
+bool vd_path_covers_steps(const struct vd_path *path, const char *name,
+                          const struct vd_cel_step *steps, size_t count)
+{
+    if (!vd_span_eq_c(path->segments[0].name, name) || path->count - 1 > count)
+        return false;
+    for (size_t i = 1; i < path->count; i++) {
+        const struct vd_path_segment *segment = &path->segments[i];
+        const struct vd_cel_step *step = &steps[i - 1];
+
+        if (segment->every ? !step->is_item
+                           : step->is_item || !vd_span_eq(segment->name, step->field))
+            return false;
+    }
+    return true;
+}

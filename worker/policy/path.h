@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/span.h"
+#include "cel/cel.h"
 
 struct vd_path_segment {
     struct vd_span name; /* unescaped */
@@ -28,5 +29,8 @@ enum vd_code vd_path_parse(struct vd_arena *arena, struct vd_span text, struct v
                            struct vd_err *err) VD_MUST_CHECK;
 /* Does the pointer (no `*`) lie at or below path? Array indexes match `*`. False for a malformed pointer. */
 bool vd_path_covers(const struct vd_path *path, struct vd_span pointer);
+/* The same for a place that an expression reads of the binding `name`. An item matches `*` only. */
+bool vd_path_covers_steps(const struct vd_path *path, const char *name,
+                          const struct vd_cel_step *steps, size_t count);
 
 #endif

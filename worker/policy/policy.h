@@ -80,7 +80,7 @@ struct vd_policy_let {
     unsigned slot;
     const struct vd_cel_program *program;
     bool early;   /* needs no context: usable in when, key and redis */
-    bool trusted; /* computed from trusted facts only */
+    bool trusted; /* computed from trusted facts only, whatever chose between them included */
 };
 
 enum vd_param_type {
@@ -184,7 +184,8 @@ struct vd_policy_state {
     const struct vd_policy_field *fields;
     size_t field_count;
     const cJSON *schema; /* of the value, for the checker */
-    bool trusted; /* every `next` uses only facts that are ours, never the event or the model */
+    bool
+        trusted; /* every `next` uses only facts that are ours, nothing the model chose but which action */
 };
 
 /* A value of a note that rules may read. */
