@@ -319,7 +319,7 @@ static void notes_are_few_and_each_is_there_once(void **state)
 
     claim(w, 1, "c", "a", "");
     for (int i = 1; i <= 4; i++) {
-        char field[16], entry[200];
+        char field[32], entry[200];
 
         (void)snprintf(field, sizeof(field), "%d:d%d", i, i);
         (void)snprintf(entry, sizeof(entry), NOTE("note-of-d%d", "3"), i);

@@ -529,7 +529,7 @@ static void test_after_a_loss_a_limit_is_closed_for_its_window(void **state)
 static void test_one_decision_has_a_bounded_number_of_reservations(void **state)
 {
     struct vd_limit_item items[VD_LIMIT_MAX_ITEMS + 1];
-    char keys[VD_LIMIT_MAX_ITEMS + 1][8];
+    char keys[VD_LIMIT_MAX_ITEMS + 1][16];
     struct vd_limit_request request = {.prefix = VD_LIT("g:"),
                                        .decision = VD_LIT("a"),
                                        .items = items,
