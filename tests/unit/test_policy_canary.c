@@ -209,6 +209,21 @@ static void test_a_canary_section_in_another_mode_is_refused(void **state)
                   "canary says nothing unless");
 }
 
+/* Found by the fuzzer: what is missing is said, not taken for missing memory. */
+static void test_a_canary_without_a_policy_is_refused(void **state)
+{
+    struct vd_policy *policy = NULL;
+    struct vd_diags diags;
+
+    (void)state;
+    vd_diags_init(&diags);
+    assert_int_equal(vd_policy_parse(VD_LIT("canary = { percent = 5; candidate = \"n.cfg\"; };"),
+                                     "t.cfg", NULL, &diags, &policy, NULL),
+                     VD_E_CONFIG);
+    assert_null(policy);
+    vd_diags_fini(&diags);
+}
+
 /* -- changing -------------------------------------------------------------------------------------------------------- */
 
 static enum vd_code may_replace(const struct vd_policy_set *running,
@@ -281,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_a_share_of_ten_thousand_keys_is_what_percent_says),
         cmocka_unit_test(test_a_key_falls_where_it_always_did),
         cmocka_unit_test(test_a_canary_section_in_another_mode_is_refused),
+        cmocka_unit_test(test_a_canary_without_a_policy_is_refused),
         T(test_a_folder_and_a_single_file_load_the_candidate_once),
         T(test_what_cannot_be_a_candidate_is_said),
         T(test_a_reload_moves_percent_ends_and_promotes_but_changes_no_version),

@@ -167,6 +167,8 @@ static bool leave_canary_out(cJSON *content)
     if (vd_json_get(content, "canary") == NULL)
         return true;
     cJSON_DeleteItemFromObjectCaseSensitive(content, "canary");
+    if (!cJSON_IsObject(head))
+        return true; /* said already: there is no policy section */
     cJSON_DeleteItemFromObjectCaseSensitive(head, "mode");
     return vd_json_put(head, "mode", vd_json_new_string(VD_LIT("enforce")));
 }
