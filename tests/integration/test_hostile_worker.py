@@ -116,7 +116,7 @@ def publish(world, producer, material, numbers, sent):
             text = places.short(TEXTS[n])
             for short in (False, True) if n < len(hostile.OWN) or n % 3 == 0 else (False,):
                 body = fill(event, free, text) if short else fill(fill(event, free - keys, text), free - tight, TEXTS[n])
-                body = shipped.just_now(body)
+                body = deciding.just_now(body)
                 headers = [(name, text.encode()) for name in ("traceparent", "tracestate", "X-Shopify-Topic", "x-note")] if short else []
                 at = world.send(producer, topic, body, key=text.encode() if short else b"k", headers=headers)
                 sent[at] = Sent(body, n, short)

@@ -85,8 +85,9 @@ def through_the_gate(server, test_dir, api, case, answers, event=None, redis=Non
 def test_a_proposal_and_its_repair_are_as_described(steady, test_dir, binary, api, mode, policy):
     case = deciding.decided_by_a_model(policy)
     result, passed = through_the_gate(steady(api), test_dir, api, case, refused_then(case), schema=mode)
-    assert (result.decision["status"], result.decision["usage"]["repairs"]) == ("decided", 1)
-    assert result.decision["action"] == case.body["expect"]["action"]
+    assert result.decision["usage"]["repairs"] == 1
+    if not case.body.keys() & {"memory", "state"}:  # `verdict decide` has none
+        assert (result.decision["status"], result.decision["action"]) == ("decided", case.body["expect"]["action"])
     first, repair = passed
     assert len(repair.body["messages"]) == len(first.body["messages"]) + 2
     assert KEY not in json.dumps([first.body, repair.body, result.decision, result.audit]) + result.stderr

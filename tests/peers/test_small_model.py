@@ -49,10 +49,10 @@ def test_a_small_model_decides_inside_every_policy(broker, redis, binary, test_d
             for event in events(path):
                 if (topic, event) not in seen:
                     seen.append((topic, event))
-                    event = shipped.just_now(event)
+                    event = deciding.just_now(event)
                     sent[world.send(producer, topic, event, key=b"k")] = event
-        producer.flush()
-        wait_until(world.finished, 1800, "the model has had its say on every event", worker.process, interval=0.5)
+                    producer.flush()  # one after the other: deadlines run from the fetch, and the model answers one at a time
+                    wait_until(world.finished, 1800, "the model has had its say", worker.process, interval=0.5)
         assert worker.stop() == 0
     finally:
         worker.kill()

@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import shutil
-import time
 
 from . import deciding, libconfig, paths, records
 from .producer import unique_id
@@ -16,11 +15,6 @@ def sample(policy):
     """The policy's sample event; else the event of its first case that a model decides."""
     file = policy.with_suffix(".event.json")
     return json.loads(file.read_text()) if file.exists() else deciding.decided_by_a_model(policy).body["event"]
-
-
-def just_now(event):
-    """The event as if it had just happened: some policies skip what is old."""
-    return {**event, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())} if "time" in event else event
 
 
 class Shipped:
