@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "cel/cel.h"
 #include "cel/exprvalue.h"
 #include "cel/zone.h"
@@ -29,6 +30,21 @@ struct outcome {
     struct vd_cel_program *program;
 };
 
+/* A place ends before what is computed, and only what the program uses is read. */
+static bool is_short(void *arg, const struct vd_cel_step *steps, size_t count)
+{
+    (void)arg;
+    for (size_t i = 0; i < count; i++)
+        must(!steps[i].is_item || steps[i].field.len == 0);
+    return count <= VD_CEL_MAX_HEIGHT;
+}
+
+static bool is_none(void *arg, const struct vd_cel_step *steps, size_t count)
+{
+    (void)arg, (void)steps, (void)count;
+    return false;
+}
+
 static void run(struct outcome *o, struct vd_span source, const cJSON *tree, const cJSON *schema,
                 bool lenient)
 {
@@ -47,6 +63,8 @@ static void run(struct outcome *o, struct vd_span source, const cJSON *tree, con
     o->compiled = o->rc == VD_OK;
     must(o->compiled || (o->rc == VD_E_CONFIG && err.msg[0] != '\0') || o->rc == VD_E_NOMEM);
     if (o->compiled) {
+        must(vd_cel_every_read(o->program, slot, is_short, NULL));
+        must(vd_cel_uses(o->program, slot) || vd_cel_every_read(o->program, slot, is_none, NULL));
         o->rc = vd_cel_eval(o->program, &context, &o->value, &err);
         must(context.steps <= STEPS);
         must(o->rc == VD_OK || err.msg[0] != '\0');
