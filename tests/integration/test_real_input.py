@@ -84,6 +84,7 @@ def seed(redis):
     redis.hset(f"order:{dispute['charge']}", mapping={
         "status": "lost", "paid_minor": dispute["amount"], "refunded_minor": 0, "seller_id": "s-1",
         "buyer_email": "buyer@example.com"})
+    redis.hset(f"packing:{payloads.amazon_order_change().facts['order']}", mapping={"stage": "open", "made_to_order": "false"})
 
 
 def sensible(request):
@@ -96,7 +97,8 @@ def sensible(request):
         answer = model.answer_to(request, "ship")
         answer["params"]["ship"]["promise_days"] = WAREHOUSE["carriers"]["standard"]["days"]
     elif "cancel" in actions:
-        answer = model.answer_to(request, "cancel", {"restock": True})
+        answer = model.answer_to(request, "cancel", {"items": payloads.amazon_order_change().facts["asked"], "restock": True},
+                                 evidence=["/packing/stage"])
     elif "release" in actions:
         answer = model.answer_to(request, "hold", {"reason": "risky", "recheck_hours": 6})
     else:

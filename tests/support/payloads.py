@@ -86,7 +86,8 @@ def amazon_order_change():
     return Payload(
         "Amazon order change", "amazon.notifications", _json(body), (), change["AmazonOrderId"].encode(),
         body["NotificationMetadata"]["NotificationId"], body["NotificationType"],
-        {"order": change["AmazonOrderId"], "unshipped": change["Summary"]["NumberOfItemsUnshipped"]})
+        {"order": change["AmazonOrderId"], "unshipped": change["Summary"]["NumberOfItemsUnshipped"],
+         "asked": [item["OrderItemId"] for item in change["Summary"]["OrderItems"] if item.get("IsBuyerRequestedCancel")]})
 
 
 def all_payloads():
