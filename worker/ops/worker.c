@@ -14,11 +14,11 @@
 #include "model/router.h"
 #include "ops/admin.h"
 #include "ops/group_keys.h"
+#include "ops/reload.h"
 #include "ops/status.h"
 #include "pipeline/journal.h"
 #include "pipeline/limits.h"
 #include "pipeline/pipeline.h"
-#include "reason/cases.h"
 #include "redis/client.h"
 
 #define TICK_MS          250
@@ -159,109 +159,6 @@ void vd_worker_stop(struct vd_worker *w)
 
 /* -- reload --------------------------------------------------------------------------------------------------------------- */
 
-struct reload {
-    struct vd_worker *w;
-    struct vd_settings *settings;  /* the file as it is now; NULL: unreadable, or there is none */
-    struct vd_policy_set *running; /* retained */
-    struct vd_policy_set *next;
-    struct vd_diags diags;
-    struct vd_err err;
-    enum vd_code rc;
-};
-
-static enum vd_code load_policies(const struct vd_settings *s, struct vd_diags *diags,
-                                  struct vd_policy_set **ret, struct vd_err *err)
-{
-    struct vd_policy_options options = vd_settings_policy_options(s);
-
-    options.root = s->policies_dir;
-    return vd_policy_set_load(&s->policies_dir, 1, &options, diags, ret, err);
-}
-
-static bool topic_known(const struct vd_worker *w, const char *topic);
-
-/* What a set needs that this worker did not prepare: a topic nobody made sure of would stop publishing. */
-static void check_output_topics(const struct vd_worker *w, const struct vd_policy_set *set,
-                                struct vd_diags *diags)
-{
-    for (size_t i = 0; i < vd_policy_set_count(set); i++) {
-        const struct vd_policy *p = vd_policy_set_get(set, i);
-        char topic[320];
-
-        (void)snprintf(topic, sizeof(topic), "%s.%s", w->settings->output.prefix, p->domain);
-        if (!topic_known(w, p->output_topic != NULL ? p->output_topic : topic))
-            vd_diag_error(diags, p->file, 0, "restart the worker",
-                          "output topic \"%s\" was not known at start",
-                          p->output_topic != NULL ? p->output_topic : topic);
-    }
-}
-
-/* What a policy keeps in Redis is not there to be forgotten. */
-static bool must_not_evict(const struct vd_policy_set *set)
-{
-    bool keeps = false;
-
-    for (size_t i = 0; i < vd_policy_set_count(set); i++) {
-        const struct vd_policy *p = vd_policy_set_get(set, i);
-
-        keeps = keeps || p->dedupe_id != NULL || p->state != NULL || p->notes != NULL ||
-                p->limit_count > 0 || p->budget.per_key.window_s > 0;
-    }
-    return keeps;
-}
-
-/* Redis was asked at start whether it evicts, if it mattered then. */
-static void check_eviction(const struct vd_worker *w, const struct vd_policy_set *set,
-                           struct vd_diags *diags)
-{
-    if (must_not_evict(set) && !w->redis_keeps)
-        vd_diag_error(diags, w->settings->policies_dir, 0, "restart the worker",
-                      "a policy keeps something in Redis, and none did at start");
-}
-
-/* A new set decides nothing before its own cases say that it decides as meant. A policy without a cases file has none. */
-static void run_cases(const struct vd_policy_set *set, struct vd_diags *diags)
-{
-    for (size_t i = 0; i < vd_policy_set_count(set); i++) {
-        const struct vd_policy *p = vd_policy_set_get(set, i);
-        char *path = vd_cases_path(p->file);
-        struct vd_cases_report report = {0};
-        struct vd_buf said;
-        struct vd_err why;
-
-        vd_buf_init(&said, STATUS_MAX_BYTES);
-        if (path != NULL && access(path, F_OK) == 0) {
-            if (vd_cases_run(p, path, &said, &report, &why) != VD_OK)
-                vd_diag_error(diags, path, 0, NULL, "%s", why.msg);
-            else if (report.failed > 0)
-                vd_diag_error(diags, path, 0, "run `verdict test` on it", "%zu of %zu cases fail",
-                              report.failed, report.cases);
-        }
-        vd_buf_free(&said);
-        (void)vd_free(path);
-    }
-}
-
-static void reload_work(void *arg)
-{
-    struct reload *r = arg;
-
-    if (r->w->settings->path != NULL)
-        (void)!vd_settings_load(r->w->settings->path, &r->diags, &r->settings, &r->err);
-
-    r->rc = vd_diags_result(&r->diags, &r->err);
-    if (r->rc == VD_OK)
-        r->rc = load_policies(r->w->settings, &r->diags, &r->next, &r->err);
-    if (r->rc == VD_OK)
-        r->rc = vd_policy_set_may_replace(r->running, r->next, &r->diags, &r->err);
-    if (r->rc == VD_OK) {
-        check_output_topics(r->w, r->next, &r->diags);
-        check_eviction(r->w, r->next, &r->diags);
-        run_cases(r->next, &r->diags);
-        r->rc = vd_diags_result(&r->diags, &r->err);
-    }
-}
-
 static void log_diags(const struct vd_diags *diags)
 {
     for (size_t i = 0; i < diags->count; i++)
@@ -286,53 +183,43 @@ static void apply_settings(const struct vd_worker *w, const struct vd_settings *
 
 static void on_tick(void *arg);
 
-static void reload_done(void *arg)
+static void on_reloaded(void *arg, const struct vd_reload_result *result)
 {
-    struct reload *r = arg;
-    struct vd_worker *w = r->w;
+    struct vd_worker *w = arg;
+    bool ok = result->rc == VD_OK;
 
-    log_diags(&r->diags);
-    if (r->rc == VD_OK && r->settings != NULL)
-        apply_settings(w, r->settings);
-    if (r->rc == VD_OK) {
-        vd_pipeline_set_policies(w->pipeline, r->next);
+    log_diags(result->diags);
+    if (ok && result->settings != NULL)
+        apply_settings(w, result->settings);
+    if (ok) {
+        vd_pipeline_set_policies(w->pipeline, result->take_next);
         (void)vd_policy_set_release(w->policies);
-        w->policies = r->next;
+        w->policies = result->take_next;
         vd_log(VD_INFO, "policy.reloaded",
                VD_F_INT("policies", (int64_t)vd_policy_set_count(w->policies)));
     } else {
-        (void)vd_policy_set_release(r->next);
-        vd_log(VD_ERROR, "policy.reload_refused", VD_F_STR("error", r->err.msg),
+        vd_log(VD_ERROR, "policy.reload_refused", VD_F_STR("error", result->err->msg),
                VD_F_STR("note", "the running policies stay"));
     }
     w->reloading = false;
     on_tick(w); /* who sees the reload counted sees the new policies too */
-    vd_metric_add(w->metrics, VD_M_POLICY_RELOADS, r->rc == VD_OK ? "swapped" : "refused", "", 1);
-    (void)vd_policy_set_release(r->running);
-    (void)vd_settings_free(r->settings);
-    vd_diags_fini(&r->diags);
-    (void)vd_free(r);
+    vd_metric_add(w->metrics, VD_M_POLICY_RELOADS, ok ? "swapped" : "refused", "", 1);
     if (w->phase == ENDED)
         vd_loop_stop(w->loop);
 }
 
 static void begin_reload(struct vd_worker *w)
 {
-    struct reload *r;
+    struct vd_reload_conf conf = {
+        .settings = w->settings,
+        .running = w->policies,
+        .output_topics = (const char *const *)w->output_topics,
+        .output_topic_count = w->output_topic_count,
+        .redis_keeps = w->redis_keeps,
+    };
 
-    if (w->reloading)
-        return;
-    r = vd_alloc(sizeof(*r));
-    if (r == NULL)
-        return;
-    r->w = w;
-    r->running = vd_policy_set_retain(w->policies);
-    vd_diags_init(&r->diags);
-    w->reloading = vd_loop_work(w->loop, reload_work, reload_done, r) == VD_OK;
-    if (!w->reloading) {
-        (void)vd_policy_set_release(r->running);
-        (void)vd_free(r);
-    }
+    if (!w->reloading)
+        w->reloading = vd_reload_start(w->loop, &conf, on_reloaded, w, NULL) == VD_OK;
 }
 
 static void on_signal(void *arg, int signum)
@@ -568,7 +455,7 @@ static enum vd_code make_redis(struct vd_worker *w, struct vd_err *err)
         .tls_ca_file = s->redis_ca_file,
         .connect_timeout_ms = (uint32_t)s->redis_connect_timeout_ms,
         .command_timeout_ms = (uint32_t)s->redis_timeout_ms,
-        .require_noeviction = s->redis_require_noeviction || must_not_evict(w->policies),
+        .require_noeviction = s->redis_require_noeviction || vd_reload_keeps(w->policies),
     };
 
     if (s->redis_address == NULL)
@@ -786,7 +673,7 @@ enum vd_code vd_worker_new(const struct vd_settings *settings,
     w->started_mono_ms = vd_mono_ms();
     w->metrics = vd_metrics_new();
     rc = w->metrics == NULL ? vd_err_nomem(err, "metrics")
-                            : load_policies(settings, diags, &w->policies, err);
+                            : vd_reload_policies(settings, diags, &w->policies, err);
     if (rc == VD_OK) {
         check_policies(w, diags);
         rc = vd_diags_result(diags, err);
