@@ -1,6 +1,7 @@
 /* base/buf.c - see buf.h. */
 #include "base/buf.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,7 +35,7 @@ static enum vd_code fail(struct vd_buf *b, enum vd_code code)
     return code;
 }
 
-static enum vd_code grow(struct vd_buf *b, size_t n)
+enum vd_code vd_buf_grow(struct vd_buf *b, size_t n)
 {
     size_t cap;
     char *grown;
@@ -54,51 +55,9 @@ static enum vd_code grow(struct vd_buf *b, size_t n)
     return VD_OK;
 }
 
-/* Room for n more bytes and a NUL. */
-static enum vd_code reserve(struct vd_buf *b, size_t n)
-{
-    if (b->failed != VD_OK)
-        return b->failed;
-    return n < b->cap - b->len ? VD_OK : grow(b, n); /* cap <= max + 1, so what fits is allowed */
-}
-
-enum vd_code vd_buf_reserve(struct vd_buf *b, size_t n)
-{
-    return reserve(b, n);
-}
-
-enum vd_code vd_buf_add(struct vd_buf *b, struct vd_span s)
-{
-    enum vd_code rc = reserve(b, s.len);
-
-    if (rc != VD_OK)
-        return rc;
-    if (s.len > 0)
-        memcpy(b->ptr + b->len, s.ptr, s.len);
-    b->len += s.len;
-    b->ptr[b->len] = '\0';
-    return VD_OK;
-}
-
-enum vd_code vd_buf_add_c(struct vd_buf *b, const char *cstr)
-{
-    return vd_buf_add(b, vd_span_of(cstr));
-}
-
-enum vd_code vd_buf_add_char(struct vd_buf *b, char c)
-{
-    enum vd_code rc = reserve(b, 1);
-
-    if (rc != VD_OK)
-        return rc;
-    b->ptr[b->len++] = c;
-    b->ptr[b->len] = '\0';
-    return VD_OK;
-}
-
 enum vd_code vd_buf_addf(struct vd_buf *b, const char *fmt, ...)
 {
-    enum vd_code rc = reserve(b, 0);
+    enum vd_code rc = vd_buf_reserve(b, 0);
     size_t room = b->cap - b->len;
     va_list ap;
     int n;
@@ -112,7 +71,7 @@ enum vd_code vd_buf_addf(struct vd_buf *b, const char *fmt, ...)
         b->ptr[b->len] = '\0'; /* what did not fit is no content */
     if (n < 0)
         return fail(b, VD_E_INPUT);
-    rc = reserve(b, (size_t)n);
+    rc = vd_buf_reserve(b, (size_t)n);
     if (rc != VD_OK)
         return rc;
     if ((size_t)n >= room) {
@@ -145,54 +104,62 @@ static bool plain(unsigned char c)
     return c >= 0x20 && c != '"' && c != '\\';
 }
 
-/* How many bytes from s.ptr[from] on are plain: eight at a time, by the classic test for a byte below n or equal to one in a word. */
+/* How many bytes from s.ptr[from] on are plain: eight at a time, by the classic test for a byte below n or equal to one in a word. A borrow
+ * may flag bytes behind the first one that is not plain, never before it. */
 static size_t plain_run(struct vd_span s, size_t from)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
     size_t at = from;
 
     for (; s.len - at >= 8; at += 8) {
-        uint64_t word, quote, backslash;
+        uint64_t word, quote, backslash, others;
 
         memcpy(&word, s.ptr + at, 8);
+        word = le64toh(word);
         quote = word ^ ones * '"';
         backslash = word ^ ones * '\\';
-        if ((((word - ones * 0x20) | (quote - ones) | (backslash - ones)) & ~word & tops) != 0)
-            break; /* maybe only a neighbour's borrow: looked at one by one below */
+        others = ((word - ones * 0x20) | (quote - ones) | (backslash - ones)) & ~word & tops;
+        if (others != 0)
+            return at - from + (size_t)__builtin_ctzll(others) / 8;
     }
     while (at < s.len && plain((unsigned char)s.ptr[at]))
         at++;
     return at - from;
 }
 
-static void add_escape(struct vd_buf *b, unsigned char c)
+/* The escape of c into out, which has room for six; its length. */
+static size_t escape(unsigned char c, char *out)
 {
     static const char two[] = "\"\"\\\\\bb\ff\nn\rr\tt";
+    static const char hex[] = "0123456789abcdef";
 
+    out[0] = '\\';
     for (size_t i = 0; i + 1 < sizeof(two); i += 2) {
         if ((unsigned char)two[i] == c) {
-            char esc[2] = {'\\', two[i + 1]};
-
-            (void)vd_buf_add(b, (struct vd_span){esc, 2});
-            return;
+            out[1] = two[i + 1];
+            return 2;
         }
     }
-    (void)vd_buf_addf(b, "\\u%04x", c);
+    memcpy(out + 1, "u00", 3);
+    out[4] = hex[c >> 4];
+    out[5] = hex[c & 15];
+    return 6;
 }
 
 enum vd_code vd_buf_add_json_string(struct vd_buf *b, struct vd_span s)
 {
     size_t at = 0;
 
-    (void)reserve(b, s.len + 2);
+    (void)vd_buf_reserve(b, s.len + 2);
     (void)vd_buf_add_char(b, '"');
     while (at < s.len) {
         size_t run = plain_run(s, at);
+        char esc[6];
 
         (void)vd_buf_add(b, (struct vd_span){s.ptr + at, run});
         at += run;
         if (at < s.len)
-            add_escape(b, (unsigned char)s.ptr[at++]);
+            (void)vd_buf_add(b, (struct vd_span){esc, escape((unsigned char)s.ptr[at++], esc)});
     }
     return vd_buf_add_char(b, '"');
 }
@@ -206,7 +173,7 @@ char *vd_buf_take(struct vd_buf *b, size_t *ret_len)
 {
     char *out;
 
-    if (reserve(b, 0) != VD_OK)
+    if (vd_buf_reserve(b, 0) != VD_OK)
         return NULL;
     out = b->ptr;
     out[b->len] = '\0';

@@ -11,6 +11,8 @@
 #ifndef VD_BASE_BUF_H
 #define VD_BASE_BUF_H
 
+#include <string.h>
+
 #include "base/err.h"
 #include "base/span.h"
 
@@ -25,12 +27,43 @@ struct vd_buf {
 void vd_buf_init(struct vd_buf *b, size_t max);
 void vd_buf_free(struct vd_buf *b);  /* frees, keeps max; may be used again */
 void vd_buf_clear(struct vd_buf *b); /* empties and forgets a failure, keeps memory */
-/* Room for n more bytes at once, where their number is known: saves the growing by doubling. */
-enum vd_code vd_buf_reserve(struct vd_buf *b, size_t n);
+/* Room for n more bytes and a NUL, by growing. */
+enum vd_code vd_buf_grow(struct vd_buf *b, size_t n);
 
-enum vd_code vd_buf_add(struct vd_buf *b, struct vd_span s);
-enum vd_code vd_buf_add_c(struct vd_buf *b, const char *cstr);
-enum vd_code vd_buf_add_char(struct vd_buf *b, char c);
+/* These four are here since a record is written in a thousand small pieces. */
+
+/* Room for n more bytes at once, where their number is known: saves the growing by doubling. */
+static inline enum vd_code vd_buf_reserve(struct vd_buf *b, size_t n)
+{
+    if (b->failed != VD_OK)
+        return b->failed;
+    return n < b->cap - b->len ? VD_OK
+                               : vd_buf_grow(b, n); /* cap <= max + 1: what fits is allowed */
+}
+
+static inline enum vd_code vd_buf_add(struct vd_buf *b, struct vd_span s)
+{
+    enum vd_code rc = vd_buf_reserve(b, s.len);
+
+    if (rc != VD_OK)
+        return rc;
+    if (s.len > 0)
+        memcpy(b->ptr + b->len, s.ptr, s.len);
+    b->len += s.len;
+    b->ptr[b->len] = '\0';
+    return VD_OK;
+}
+
+static inline enum vd_code vd_buf_add_c(struct vd_buf *b, const char *cstr)
+{
+    return vd_buf_add(b, vd_span_of(cstr));
+}
+
+static inline enum vd_code vd_buf_add_char(struct vd_buf *b, char c)
+{
+    return vd_buf_add(b, (struct vd_span){&c, 1});
+}
+
 enum vd_code vd_buf_addf(struct vd_buf *b, const char *fmt, ...) VD_PRINTF(2, 3);
 enum vd_code vd_buf_add_i64(struct vd_buf *b, int64_t v);
 /* As a JSON string with quotes. Bytes must be UTF-8; control characters become \u00XX. */

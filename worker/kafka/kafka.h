@@ -25,6 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/span.h"
 #include "loop/loop.h"
@@ -64,14 +65,15 @@ enum vd_output_kind {
     VD_OUTPUT_DEAD_LETTER,
 };
 
-/* One record to produce; everything in it is heap memory of its own (vd_output_free). */
+/* One record to produce; everything in it is memory of its own (vd_output_free). */
 struct vd_output {
     enum vd_output_kind kind;
-    char *topic;
+    const char *topic;
     struct vd_span key;   /* ptr NULL: no key */
-    struct vd_span value; /* ptr NULL: null value */
+    struct vd_span value; /* ptr NULL: null value; on the heap */
     struct vd_header *headers;
-    size_t header_count;
+    size_t header_count, header_room;
+    struct vd_arena arena;  /* all but the value: a dozen headers are two dozen small texts */
     struct vd_output *next; /* outputs of one record form a list, produced in this order */
 };
 

@@ -8,6 +8,7 @@
 
 #define RECORD_OVERHEAD 70 /* record framing and batch header of message format v2, rounded up */
 #define HEADER_OVERHEAD 10 /* two varint lengths */
+#define TYPICAL_HEADERS 12 /* a decision's */
 
 /* -- records ----------------------------------------------------------------------------------------------------- */
 
@@ -104,7 +105,7 @@ struct vd_entry *vd_entry_of(struct vd_record *record)
 
 /* -- outputs ----------------------------------------------------------------------------------------------------- */
 
-/* A copy; ptr is NULL only for NULL or without memory. */
+/* A copy on the heap; ptr is NULL only for NULL or without memory. */
 static struct vd_span dup_span(struct vd_span s)
 {
     struct vd_span copy = {NULL, 0};
@@ -124,6 +125,13 @@ static void free_span(struct vd_span *s)
     *s = (struct vd_span){NULL, 0};
 }
 
+/* The same in the output's arena; false when memory is out. */
+static bool keep(struct vd_output *o, struct vd_span s, struct vd_span *ret)
+{
+    *ret = (struct vd_span){NULL, 0};
+    return s.ptr == NULL || vd_arena_dup(&o->arena, s, ret) == VD_OK;
+}
+
 struct vd_output *vd_output_new(enum vd_output_kind kind, const char *topic, struct vd_span key,
                                 struct vd_span value)
 {
@@ -131,33 +139,39 @@ struct vd_output *vd_output_new(enum vd_output_kind kind, const char *topic, str
 
     if (o == NULL)
         return NULL;
+    vd_arena_init(&o->arena, SIZE_MAX); /* whoever made what is copied had a bound for it */
     o->kind = kind;
-    o->topic = vd_strdup(topic);
-    o->key = dup_span(key);
+    o->topic = vd_arena_strndup(&o->arena, vd_span_of(topic));
     o->value = dup_span(value);
-    if (o->topic == NULL || (key.ptr != NULL && o->key.ptr == NULL) ||
-        (value.ptr != NULL && o->value.ptr == NULL))
+    if (o->topic == NULL || !keep(o, key, &o->key) || (value.ptr != NULL && o->value.ptr == NULL))
         return vd_output_free(o);
     return o;
 }
 
-bool vd_output_add_header(struct vd_output *output, struct vd_span name, struct vd_span value)
+static bool make_header_room(struct vd_output *o)
 {
-    struct vd_header *grown =
-        vd_realloc_array(output->headers, output->header_count + 1, sizeof(*grown));
-    struct vd_header h;
+    size_t room = o->header_room == 0 ? TYPICAL_HEADERS : 2 * o->header_room;
+    struct vd_header *grown = vd_arena_array(&o->arena, room, sizeof(*grown));
 
     if (grown == NULL)
         return false;
-    output->headers = grown;
-    h.name = dup_span(name);
-    h.value = dup_span(value);
-    if (h.name.ptr == NULL || (value.ptr != NULL && h.value.ptr == NULL)) {
-        free_span(&h.name);
-        free_span(&h.value);
+    if (o->header_count > 0)
+        memcpy(grown, o->headers, o->header_count * sizeof(*grown));
+    o->headers = grown;
+    o->header_room = room;
+    return true;
+}
+
+bool vd_output_add_header(struct vd_output *output, struct vd_span name, struct vd_span value)
+{
+    struct vd_header *h;
+
+    if (output->header_count == output->header_room && !make_header_room(output))
         return false;
-    }
-    grown[output->header_count++] = h;
+    h = &output->headers[output->header_count];
+    if (!keep(output, name, &h->name) || !keep(output, value, &h->value))
+        return false;
+    output->header_count++;
     return true;
 }
 
@@ -176,16 +190,9 @@ void *vd_output_free(struct vd_output *list)
 {
     while (list != NULL) {
         struct vd_output *next = list->next;
-        size_t i;
 
-        for (i = 0; i < list->header_count; i++) {
-            free_span(&list->headers[i].name);
-            free_span(&list->headers[i].value);
-        }
-        (void)vd_free(list->headers);
-        free_span(&list->key);
         free_span(&list->value);
-        (void)vd_free(list->topic);
+        vd_arena_fini(&list->arena);
         (void)vd_free(list);
         list = next;
     }
