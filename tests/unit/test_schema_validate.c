@@ -533,6 +533,32 @@ static void validating_survives_every_failing_allocation(void **state)
     vd_schema_free(schema);
 }
 
+/* Thousands of jobs keep their arenas while they wait for a model: PCRE2's 20 KiB for one match must not stay there. */
+static void a_verdict_leaves_nothing_in_the_arena(void **state)
+{
+    struct vd_schema *schema =
+        compile("{\"type\":\"string\",\"pattern\":\"^[a-z]+_[0-9A-Za-z]+$\"}", NULL);
+    cJSON *good = parse("\"in_1MtHbELkdIwHu7ixl4OzzPMv\""), *bad = parse("\"in-1\"");
+    struct vd_schema_result result;
+    struct vd_arena arena;
+    size_t before;
+
+    (void)state;
+    vd_arena_init(&arena, ARENA_BYTES);
+    assert_non_null(vd_arena_strndup(&arena, VD_LIT("kept")));
+    before = arena.used;
+    assert_int_equal(vd_schema_validate(schema, good, 5, &arena, &result, NULL), VD_OK);
+    assert_true(result.valid);
+    assert_int_equal(arena.used, before);
+    assert_int_equal(vd_schema_validate(schema, bad, 0, &arena, &result, NULL), VD_OK);
+    assert_false(result.valid);
+    assert_int_equal(arena.used, before);
+    vd_arena_fini(&arena);
+    vd_json_free(good);
+    vd_json_free(bad);
+    vd_schema_free(schema);
+}
+
 static void an_arena_that_is_too_small_is_an_error_not_a_verdict(void **state)
 {
     struct vd_schema *schema = compile(busy_schema, NULL);
@@ -577,6 +603,7 @@ int main(void)
         cmocka_unit_test(the_metaschemas_are_built_in_and_judge_schemas),
         cmocka_unit_test(compiling_survives_every_failing_allocation),
         cmocka_unit_test(validating_survives_every_failing_allocation),
+        cmocka_unit_test(a_verdict_leaves_nothing_in_the_arena),
         cmocka_unit_test(an_arena_that_is_too_small_is_an_error_not_a_verdict),
     };
 

@@ -219,10 +219,12 @@ enum vd_code vd_schema_validate(const struct vd_schema *schema, const cJSON *ins
                                 size_t max_errors, struct vd_arena *arena,
                                 struct vd_schema_result *ret, struct vd_err *err)
 {
+    struct vd_arena_mark mark = vd_arena_mark(arena);
     struct vd_run run = begin_run(arena, err);
     struct vd_place whole = {.node = instance};
     bool valid = vd_eval(&run, schema->root, &whole, NULL);
 
+    vd_arena_rewind(arena, mark); /* a verdict needs none of it; PCRE2 takes 20 KiB for a match */
     if (run.rc != VD_OK)
         return run.rc;
     *ret = (struct vd_schema_result){.valid = valid};

@@ -54,8 +54,8 @@ struct vd_schema_result {
     const struct vd_schema_error *errors; /* in the arena */
 };
 
-/* Validate. Memory that lasts comes from arena only (rewound by the caller); it needs none of it for most valid instances. max_errors 0: only the
- * verdict, fastest. The verdict is found first; only an invalid instance is walked again to say why. */
+/* Validate. What lasts is in the arena: the errors of an invalid instance, and nothing where it is valid. max_errors 0: only the verdict,
+ * fastest. The verdict is found first; only an invalid instance is walked again to say why. */
 enum vd_code vd_schema_validate(const struct vd_schema *schema, const cJSON *instance,
                                 size_t max_errors, struct vd_arena *arena,
                                 struct vd_schema_result *ret, struct vd_err *err) VD_MUST_CHECK;
