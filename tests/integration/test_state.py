@@ -164,7 +164,7 @@ def test_a_counter_is_exact_under_kill_9(place):
         worker.kill()
         place.redis.client().execute_command("CLIENT", "UNPAUSE")
     worker.start()
-    decisions = place.decisions(count=10_000, timeout=60)
+    decisions = place.decisions(count=10_000, timeout=180)
     wait_until(lambda: not place.pending(), 10, "every change is made", worker.process)
     check_rounds(place, decisions)
     place.check_counted()

@@ -9,13 +9,13 @@
 #
 # VERDICT_RESULTS=FILE   append "passed failed skipped" there, one line (.ci/run adds them up)
 # PYTEST_ADDOPTS         pytest's own, for example "-k bad_input"
-# PYTHON_AT_ONCE         files of the tests in Python at once (3)
+# PYTHON_AT_ONCE         files of the tests in Python at once (2)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 UNIT_TIMEOUT_S=600
 PYTHON_TIMEOUT_S=2400
-PYTHON_AT_ONCE=${PYTHON_AT_ONCE:-3}
+PYTHON_AT_ONCE=${PYTHON_AT_ONCE:-2}
 PYTHON=/usr/bin/python3 # Debian's, which Debian's python3-pytest belongs to
 # Ctrl-C and a terminated make must reach what runs: no process group of its own, and no life after this script.
 LIMITED="setpriv --pdeathsig TERM timeout --foreground --kill-after=30"
