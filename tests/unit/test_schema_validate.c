@@ -533,7 +533,7 @@ static void validating_survives_every_failing_allocation(void **state)
     vd_schema_free(schema);
 }
 
-/* Thousands of jobs keep their arenas while they wait for a model: PCRE2's 20 KiB for one match must not stay there. */
+/* PCRE2 takes 20 KiB for one match: they must not stay with a job whose caller does not rewind, as a parameter's pattern does not. */
 static void a_verdict_leaves_nothing_in_the_arena(void **state)
 {
     struct vd_schema *schema =

@@ -1,8 +1,7 @@
 /* base/clock.c - see clock.h. Calendar arithmetic after RFC 3339 appendix and the proleptic Gregorian calendar. */
 #include "base/clock.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #define MS_PER_DAY 86400000
@@ -60,8 +59,16 @@ void vd_civil_from_days(int64_t days, int64_t *ret_year, unsigned *ret_month, un
     *ret_year = yoe + era * 400 + (*ret_month <= 2);
 }
 
+static void write_digits(char *out, size_t count, unsigned value)
+{
+    for (; count > 0; value /= 10)
+        out[--count] = (char)('0' + value % 10);
+}
+
+/* Digit by digit: four times a decision, and snprintf takes ten times as long. */
 void vd_rfc3339_format(int64_t wall_ms, char out[VD_RFC3339_SIZE])
 {
+    static const char pattern[VD_RFC3339_SIZE] = "0000-00-00T00:00:00.000Z";
     int64_t days, year;
     unsigned month, day, in_day;
 
@@ -72,9 +79,14 @@ void vd_rfc3339_format(int64_t wall_ms, char out[VD_RFC3339_SIZE])
     days = wall_ms / MS_PER_DAY - (wall_ms % MS_PER_DAY < 0);
     in_day = (unsigned)(wall_ms - days * MS_PER_DAY);
     vd_civil_from_days(days, &year, &month, &day);
-    (void)snprintf(out, VD_RFC3339_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ",
-                   (unsigned)year % 10000, month % 100, day % 100, in_day / 3600000 % 100,
-                   in_day / 60000 % 60, in_day / 1000 % 60, in_day % 1000);
+    memcpy(out, pattern, sizeof(pattern));
+    write_digits(out, 4, (unsigned)year);
+    write_digits(out + 5, 2, month);
+    write_digits(out + 8, 2, day);
+    write_digits(out + 11, 2, in_day / 3600000);
+    write_digits(out + 14, 2, in_day / 60000 % 60);
+    write_digits(out + 17, 2, in_day / 1000 % 60);
+    write_digits(out + 20, 3, in_day % 1000);
 }
 
 /* Exactly n digits at text[*at]; moves *at. */

@@ -15,7 +15,7 @@
 #include "json/utf8.h"
 
 #define FIRST_KEYS   64
-#define SMALL_OBJECT 32
+#define SMALL_OBJECT 64
 #define EXACT_DIGITS 15 /* any integer this long is exact as a double */
 #define EXACT_MAX    (1LL << 53)
 #define CJSON_DIGITS 60 /* cJSON 1.7.15 reads at most 63 characters of a number */

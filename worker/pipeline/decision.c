@@ -10,6 +10,7 @@
 
 #define TYPICAL_BYTES     2560 /* of a decision: rationale and rules decide how long it is */
 #define AUDIT_FRAME_BYTES 1536 /* around the parts of an audit record */
+#define EXACT_DIGITS      1e15 /* what %.15g writes without an exponent */
 
 /* -- a JSON object, member by member --------------------------------------------------------------------------------- */
 
@@ -51,9 +52,11 @@ static void integer_or_null(struct vd_buf *out, const char *key, bool known, int
 
 static void number_or_null(struct vd_buf *out, const char *key, bool known, double value)
 {
-    if (!known || !isfinite(value))
+    if (!known || !isfinite(value)) {
         word(out, key, NULL);
-    else {
+    } else if (value == trunc(value) && fabs(value) < EXACT_DIGITS && value != 0) {
+        integer(out, key, (int64_t)value); /* the same text; most headrooms are whole */
+    } else {
         name(out, key);
         (void)vd_buf_addf(out, "%.15g", value);
     }

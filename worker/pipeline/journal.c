@@ -1,7 +1,6 @@
 /* pipeline/journal.c - see journal.h. */
 #include "pipeline/journal.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -171,7 +170,10 @@ static bool is_utf8(struct vd_span s)
 
 static void add_int(struct vd_buf *out, const char *name, int64_t v)
 {
-    (void)vd_buf_addf(out, ",\"%s\":%" PRId64, name, v);
+    (void)vd_buf_add_c(out, ",\"");
+    (void)vd_buf_add_c(out, name);
+    (void)vd_buf_add_c(out, "\":");
+    (void)vd_buf_add_i64(out, v);
 }
 
 /* A model may write any bytes; Redis gives back text. */
