@@ -32,8 +32,9 @@ static bool is_step(const struct vd_cel_node *n, struct vd_cel_step *ret)
 
     if (n->op != VD_CEL_OP_CONST || (v->kind != VD_CEL_STRING && v->kind != VD_CEL_INT))
         return false;
-    *ret = v->kind == VD_CEL_STRING ? (struct vd_cel_step){.field = v->u.s}
-                                    : (struct vd_cel_step){.is_item = true};
+    *ret = (struct vd_cel_step){.is_item = v->kind == VD_CEL_INT};
+    if (v->kind == VD_CEL_STRING)
+        ret->field = v->u.s;
     return true;
 }
 
