@@ -297,7 +297,7 @@ def test_what_a_tool_said_in_answer_to_another_request_is_forgotten(shop):
         finally:
             worker.kill()
         shop.redis.client().set("stock:north", "17 crates")
-        worker = start(shop, counting, kafka=SOON, models={"main": {"temperature": False}})
+        worker = start(shop, counting, kafka=SOON, models={"main": {"temperature": "omit"}})
         try:
             assert shop.read(count=1)[0]["status"] == "decided"
         finally:
@@ -325,7 +325,7 @@ def test_an_answer_to_another_request_is_ignored(shop):
     shop.write()
     with serving() as counting:
         killed_before_commit(shop, counting, count=3)
-        worker = start(shop, counting, kafka=SOON, models={"main": {"temperature": False}})
+        worker = start(shop, counting, kafka=SOON, models={"main": {"temperature": "omit"}})
         try:
             assert len(shop.read(count=3)) == 3
             assert counting.asked == {n: 2 for n in range(3)}

@@ -93,7 +93,7 @@ def test_a_proposal_and_its_repair_are_as_described(steady, test_dir, binary, ap
     assert KEY not in json.dumps([first.body, repair.body, result.decision, result.audit]) + result.stderr
 
 
-@pytest.mark.parametrize("entry", [{"max_tokens_param": "max_tokens"}, {"system_role": "developer"}, {"temperature": False}],
+@pytest.mark.parametrize("entry", [{"max_tokens_param": "max_tokens"}, {"system_role": "developer"}, {"temperature": "omit"}],
                          ids=lambda entry: next(iter(entry)))
 def test_every_way_to_ask_openai_is_as_described(steady, test_dir, binary, entry):
     case = deciding.decided_by_a_model(POLICIES[0])
@@ -159,7 +159,7 @@ def test_the_next_version_of_anthropics_api_takes_the_body_without_temperature(s
         def judge(self, path, headers, raw):
             return server.judge(path, {**headers, "anthropic-version": "2026-10-21", "authorization": "Bearer k"}, raw)
 
-    result, _ = through_the_gate(Later(), test_dir, "anthropic", case, refused_then(case), temperature=False)
+    result, _ = through_the_gate(Later(), test_dir, "anthropic", case, refused_then(case))
     assert result.decision["status"] == "decided"
 
 

@@ -203,6 +203,7 @@ static const struct vd_conf_row topic_rows[] = {
 
 #define MODEL(f) offsetof(struct vd_settings_model, f)
 static const char *const schema_words[] = {"strict", "loose", "object", "tool", "none", NULL};
+static const char *const temperature_words[] = {"auto", "send", "omit", NULL};
 static const char *const max_tokens_words[] = {"max_completion_tokens", "max_tokens", NULL};
 static const struct vd_conf_row model_rows[] = {
     {"provider", VD_CONF_T_STRING, MODEL(provider), "openai", 1, 64, NULL, 0,
@@ -227,8 +228,9 @@ static const struct vd_conf_row model_rows[] = {
      NULL, 0, "Name of the parameter.", max_tokens_words},
     {"tools", VD_CONF_T_BOOL, MODEL(tools), "true", 0, 0, NULL, 0, "The endpoint has tool calls.",
      NULL},
-    {"temperature", VD_CONF_T_BOOL, MODEL(temperature), "true", 0, 0, NULL, 0,
-     "The endpoint takes temperature.", NULL},
+    {"temperature", VD_CONF_T_ENUM, MODEL(temperature), "auto", 0, 0, NULL, 0,
+     "Ask with temperature 0; auto: but Anthropic, whose newest API refuses it.",
+     temperature_words},
     {"http2", VD_CONF_T_BOOL, MODEL(http2), "false", 0, 0, NULL, 0, "HTTP/2 over TLS.", NULL},
     {"timeout_ms", VD_CONF_T_INT, MODEL(timeout_ms), "60000", 10, 600000, "ms", 0,
      "One request at most.", NULL},
@@ -716,6 +718,13 @@ enum vd_code vd_settings_kafka(const struct vd_settings *s, const char *const *o
     return VD_OK;
 }
 
+static bool omits_temperature(const struct vd_settings_model *m)
+{
+    if (strcmp(temperature_words[m->temperature], "auto") == 0)
+        return strcmp(m->provider, "anthropic") == 0;
+    return strcmp(temperature_words[m->temperature], "omit") == 0;
+}
+
 struct vd_model_conf vd_settings_model(const struct vd_settings *s, size_t i)
 {
     const struct vd_settings_model *m = &s->models[i];
@@ -733,7 +742,7 @@ struct vd_model_conf vd_settings_model(const struct vd_settings *s, size_t i)
         .max_tokens_param = (enum vd_model_max_tokens_param)m->max_tokens_param,
         .system_role = m->system_role,
         .no_tools = !m->tools,
-        .no_temperature = !m->temperature,
+        .no_temperature = omits_temperature(m),
         .http2 = m->http2,
         .timeout_ms = (uint32_t)m->timeout_ms,
         .connect_timeout_ms = (uint32_t)m->connect_timeout_ms,

@@ -35,8 +35,8 @@ struct vd_settings_topic {
 struct vd_settings_model {
     const char *name;
     const char *provider, *url, *model, *key_file, *key_env, *ca_file, *proxy, *system_role;
-    int schema, max_tokens_param;
-    bool tools, temperature, http2;
+    int schema, max_tokens_param, temperature;
+    bool tools, http2;
     int64_t timeout_ms, connect_timeout_ms, response_max_bytes, max_concurrency;
     int64_t price_input, price_cached_input, price_output; /* micro-USD for a million tokens */
     struct vd_quota_limits quota;
