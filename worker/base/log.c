@@ -30,17 +30,6 @@ void vd_log_set_level(enum vd_log_level level)
     atomic_store(&log_level, (int)level);
 }
 
-bool vd_log_level_parse(struct vd_span name, enum vd_log_level *ret)
-{
-    for (size_t i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++) {
-        if (vd_span_eq_c(name, level_names[i])) {
-            *ret = (enum vd_log_level)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 bool vd_log_enabled(enum vd_log_level level)
 {
     return (int)level <= atomic_load_explicit(&log_level, memory_order_relaxed) &&

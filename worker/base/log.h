@@ -42,7 +42,6 @@ bool vd_log_enabled(enum vd_log_level level);
 /* Set before threads start. fd -1 silences; the default is info to stderr. */
 void vd_log_setup(int fd, enum vd_log_level level);
 void vd_log_set_level(enum vd_log_level level); /* any time, any thread */
-bool vd_log_level_parse(struct vd_span name, enum vd_log_level *ret);
 
 /* Repeats: true at most once per interval for one key (owned by the caller, zeroed at first); *ret_missed counts the others. */
 struct vd_log_every {

@@ -761,11 +761,6 @@ enum vd_code vd_worker_run(struct vd_worker *w, struct vd_err *err)
     return w->fatal.code;
 }
 
-struct vd_metrics *vd_worker_metrics(struct vd_worker *w)
-{
-    return w->metrics;
-}
-
 const char *vd_worker_admin_url(const struct vd_worker *w)
 {
     return w->admin == NULL ? NULL : vd_admin_url(w->admin);

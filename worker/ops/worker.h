@@ -34,7 +34,6 @@ enum vd_code vd_worker_run(struct vd_worker *worker, struct vd_err *err) VD_MUST
 void vd_worker_stop(struct vd_worker *worker);
 void *vd_worker_free(struct vd_worker *worker);
 
-struct vd_metrics *vd_worker_metrics(struct vd_worker *worker);
 const char *vd_worker_admin_url(const struct vd_worker *worker); /* NULL: off */
 /* Any thread: a member of the group once. */
 bool vd_worker_ready(const struct vd_worker *worker);

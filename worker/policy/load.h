@@ -75,8 +75,6 @@ bool vd_ld_trusts_event(const struct vd_policy *policy, const struct vd_cel_prog
 /* Is what is bound at slot known before Redis was asked? */
 bool vd_ld_early_slot(const struct vd_policy *policy, unsigned slot);
 
-/* What this version cannot do end to end; node NULL: it was not written. */
-void vd_ld_refuse(struct vd_loader *ld, const struct vd_conf_node *node, const char *hint);
 const char *const *vd_ld_strings(struct vd_loader *ld, struct vd_conf_strings from,
                                  size_t *ret_count);
 /* False after a diagnostic. */

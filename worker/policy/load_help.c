@@ -174,13 +174,6 @@ size_t vd_ld_count(struct vd_loader *ld, const struct vd_conf_node *node)
     return node->count;
 }
 
-void vd_ld_refuse(struct vd_loader *ld, const struct vd_conf_node *node, const char *hint)
-{
-    if (node != NULL)
-        vd_diag_error(ld->diags, node->file, node->line, hint,
-                      "%s is not supported by this version of verdict", node->path);
-}
-
 const char *const *vd_ld_strings(struct vd_loader *ld, struct vd_conf_strings from,
                                  size_t *ret_count)
 {
