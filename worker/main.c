@@ -41,7 +41,6 @@ int main(int argc, char **argv)
 
     /* A peer or a reader of our output that goes away is an error code, not a death. */
     (void)signal(SIGPIPE, SIG_IGN);
-    vd_json_init();
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         print_help(stdout);
         return EX_OK;

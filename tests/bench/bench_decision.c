@@ -222,7 +222,6 @@ int main(int argc, char **argv)
 
     if (argc > 1 && !vd_parse_u64(vd_span_of(argv[1]), 1000000, &rounds))
         return 64;
-    vd_json_init();
     vd_log_setup(STDERR_FILENO, VD_ERROR);
     if (set_up(&b, "tests/bench/policies/model", (int)rounds * TAKES))
         us = measure(decide, &b, (int)rounds);

@@ -7,7 +7,6 @@
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "json/json.h"
-#include "json/strict.h"
 #include "schema/schema.h"
 
 #define ROUNDS      2000

@@ -393,7 +393,6 @@ int main(int argc, char **argv)
 
     if (argc != 8)
         die("usage: see the source");
-    vd_json_init();
     vd_arena_init(&w.arena, VD_JOB_ARENA_MAX_BYTES);
     vd_arena_init(&w.scratch, VD_JOB_ARENA_MAX_BYTES);
     read_payload(argv[1], "event.json", &w.event);

@@ -185,6 +185,7 @@ static void digests_are_the_standards(void **state)
 {
     struct vd_sha256 d = vd_sha256(VD_LIT("abc"));
     char hex[VD_SHA256_HEX_SIZE];
+    char long_key[131];
     struct vd_hasher *a = vd_hasher_new(), *b = vd_hasher_new();
     struct vd_sha256 da, db;
 
@@ -195,6 +196,11 @@ static void digests_are_the_standards(void **state)
                        VD_LIT("what do ya want for nothing?")); /* RFC 4231, case 2 */
     vd_sha256_hex(&d, hex);
     assert_string_equal(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    memset(long_key, 0xaa, sizeof(long_key)); /* case 6: a key longer than a block */
+    d = vd_hmac_sha256((struct vd_span){long_key, sizeof(long_key)},
+                       VD_LIT("Test Using Larger Than Block-Size Key - Hash Key First"));
+    vd_sha256_hex(&d, hex);
+    assert_string_equal(hex, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
     assert_int_equal(vd_crc32(VD_LIT("123456789")), 0xcbf43926);
     vd_hasher_part(a, VD_LIT("ab"));
     vd_hasher_part(a, VD_LIT("c"));

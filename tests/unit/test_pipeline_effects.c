@@ -616,6 +616,5 @@ int main(void)
         TEST(a_change_has_a_size),
     };
 
-    vd_json_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -467,6 +467,5 @@ int main(void)
         cmocka_unit_test(test_a_note_has_few_values_and_words_end),
     };
 
-    vd_json_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -574,13 +574,6 @@ static void an_arena_that_is_too_small_is_an_error_not_a_verdict(void **state)
     vd_schema_free(schema);
 }
 
-static int use_our_allocator(void **state)
-{
-    (void)state;
-    vd_json_init();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -607,5 +600,5 @@ int main(void)
         cmocka_unit_test(an_arena_that_is_too_small_is_an_error_not_a_verdict),
     };
 
-    return cmocka_run_group_tests_name("schema_validate", tests, use_our_allocator, NULL);
+    return cmocka_run_group_tests_name("schema_validate", tests, NULL, NULL);
 }

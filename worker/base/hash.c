@@ -2,17 +2,34 @@
 #include "base/hash.h"
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/sha.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <zlib.h>
 
 #include "base/alloc.h"
 
+#define HMAC_BLOCK_BYTES 64 /* of SHA-256 */
+
 struct vd_hasher {
     EVP_MD_CTX *ctx;
 };
+
+/* Fetching an algorithm looks through libcrypto's providers under locks: twice the time of hashing a key. Once is enough. */
+static pthread_once_t fetched = PTHREAD_ONCE_INIT;
+static EVP_MD *fetched_sha256;
+
+static void fetch(void)
+{
+    fetched_sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+static const EVP_MD *sha256(void)
+{
+    (void)pthread_once(&fetched, fetch);
+    return fetched_sha256 != NULL ? fetched_sha256 : EVP_sha256();
+}
 
 struct vd_hasher *vd_hasher_new(void)
 {
@@ -21,7 +38,7 @@ struct vd_hasher *vd_hasher_new(void)
     if (h == NULL)
         return NULL;
     h->ctx = EVP_MD_CTX_new();
-    if (h->ctx == NULL || EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1) {
+    if (h->ctx == NULL || EVP_DigestInit_ex(h->ctx, sha256(), NULL) != 1) {
         EVP_MD_CTX_free(h->ctx);
         return vd_free(h);
     }
@@ -61,19 +78,43 @@ struct vd_sha256 vd_hasher_finish(struct vd_hasher *take_h)
 
 struct vd_sha256 vd_sha256(struct vd_span bytes)
 {
-    struct vd_sha256 out;
+    struct vd_sha256 out = {{0}};
 
-    (void)SHA256((const unsigned char *)(bytes.len == 0 ? "" : bytes.ptr), bytes.len, out.bytes);
+    (void)EVP_Digest(bytes.len == 0 ? "" : bytes.ptr, bytes.len, out.bytes, NULL, sha256(), NULL);
     return out;
 }
 
-struct vd_sha256 vd_hmac_sha256(struct vd_span key, struct vd_span bytes)
+/* H(key ^ pad || bytes). */
+static struct vd_sha256 padded(EVP_MD_CTX *ctx, struct vd_span key, unsigned char pad,
+                               struct vd_span bytes)
 {
+    unsigned char block[HMAC_BLOCK_BYTES];
     struct vd_sha256 out = {{0}};
 
-    (void)HMAC(EVP_sha256(), key.len == 0 ? "" : key.ptr, (int)key.len,
-               (const unsigned char *)(bytes.len == 0 ? "" : bytes.ptr), bytes.len, out.bytes,
-               NULL);
+    for (size_t i = 0; i < sizeof(block); i++)
+        block[i] = (unsigned char)((i < key.len ? (unsigned char)key.ptr[i] : 0) ^ pad);
+    if (EVP_DigestInit_ex(ctx, sha256(), NULL) == 1 &&
+        EVP_DigestUpdate(ctx, block, sizeof(block)) == 1 &&
+        EVP_DigestUpdate(ctx, bytes.len == 0 ? "" : bytes.ptr, bytes.len) == 1)
+        (void)EVP_DigestFinal_ex(ctx, out.bytes, NULL);
+    return out;
+}
+
+/* RFC 2104 by hand: libcrypto 3's own HMAC fetches the MAC and its digest by name for each call, 4 us of them. */
+struct vd_sha256 vd_hmac_sha256(struct vd_span key, struct vd_span bytes)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    struct vd_sha256 short_key, inner, out = {{0}};
+
+    if (ctx == NULL)
+        return out;
+    if (key.len > HMAC_BLOCK_BYTES) {
+        short_key = vd_sha256(key);
+        key = (struct vd_span){(const char *)short_key.bytes, VD_SHA256_BYTES};
+    }
+    inner = padded(ctx, key, 0x36, bytes);
+    out = padded(ctx, key, 0x5c, (struct vd_span){(const char *)inner.bytes, VD_SHA256_BYTES});
+    EVP_MD_CTX_free(ctx);
     return out;
 }
 

@@ -1,157 +1,10 @@
-/* json/json.c - parsing, and reading scalars; see json.h. Trees are built and copied in build.c, written in write.c. */
+/* json/json.c - reading scalars and members of a tree; see json.h. Trees are parsed in strict.c, built and copied in build.c, written in
+ * write.c. */
 #include "json/json.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/alloc.h"
-#include "base/limits.h"
-#include "json/strict.h"
-
-#define SMALL_TEXT                                                                                 \
-    8192 /* most events: copied on the stack, since the heap is the slowest part of this */
-#define CJSON_NUMBER_LEN 63 /* 1.7.15 reads this much of a number and trips over the rest */
-
-static void free_hook(void *p)
-{
-    (void)vd_free(p);
-}
-
-void vd_json_init(void)
-{
-    cJSON_Hooks hooks = {.malloc_fn = vd_alloc, .free_fn = free_hook};
-
-    cJSON_InitHooks(&hooks);
-}
-
-/* -- text to tree ------------------------------------------------------------------------------------------------ */
-
-/* cJSON reads behind the end of a text that is not NUL-terminated (CVE-2023-53154), so it gets a copy. In the copy, numbers
- * too long for it are blanked: apply_note() puts them back. */
-static char *copy_for_cjson(struct vd_span text, const struct vd_json_notes *notes, char *small)
-{
-    char *copy = text.len < SMALL_TEXT ? small : vd_realloc(NULL, text.len + 1);
-
-    if (copy == NULL)
-        return NULL;
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    for (size_t i = 0; i < notes->count; i++) {
-        const struct vd_json_note *n = &notes->items[i];
-
-        if (n->what != VD_JSON_NOTE_NUL && n->len > CJSON_NUMBER_LEN) {
-            memset(copy + n->at, ' ', n->len);
-            copy[n->at] = '0';
-        }
-    }
-    return copy;
-}
-
-static char *keep_bytes(struct vd_span s)
-{
-    char *copy = cJSON_malloc(s.len + 1);
-
-    if (copy == NULL)
-        return NULL;
-    if (s.len > 0)
-        memcpy(copy, s.ptr, s.len);
-    copy[s.len] = '\0';
-    return copy;
-}
-
-static double nearest_double(struct vd_span digits)
-{
-    char copy[VD_JSON_MAX_NUMBER_LEN + 1];
-
-    if (digits.len == 0 || digits.len > VD_JSON_MAX_NUMBER_LEN)
-        return NAN; /* only in trees made by hand */
-    memcpy(copy, digits.ptr, digits.len);
-    copy[digits.len] = '\0';
-    return strtod(copy, NULL); /* the locale is always "C" */
-}
-
-static bool keep_digits(cJSON *node, struct vd_span digits, int flags)
-{
-    node->valuestring = keep_bytes(digits);
-    if (node->valuestring == NULL)
-        return false;
-    node->type = cJSON_Raw | flags;
-    return true;
-}
-
-static bool apply_note(cJSON *node, const struct vd_json_note *n, struct vd_span text)
-{
-    struct vd_span digits = vd_span_sub(text, n->at, n->len);
-
-    switch (n->what) {
-    case VD_JSON_NOTE_INT:
-        node->type |= VD_JSON_INTEGER;
-        return true;
-    case VD_JSON_NOTE_DIGITS:
-        return keep_digits(node, digits, VD_JSON_INTEGER);
-    case VD_JSON_NOTE_REAL:
-        if (n->len > CJSON_NUMBER_LEN)
-            node->valuedouble = nearest_double(digits);
-        return isfinite(node->valuedouble) || keep_digits(node, digits, 0);
-    case VD_JSON_NOTE_NUL:
-        node->valueint = (int)n->len;
-        return true;
-    }
-    return true;
-}
-
-/* Walks the tree in document order beside the notes. */
-static bool apply_notes(cJSON *root, const struct vd_json_notes *notes, struct vd_span text)
-{
-    cJSON *parents[VD_JSON_MAX_DEPTH];
-    size_t depth = 0;
-    uint32_t ordinal = 0;
-    size_t next = 0;
-
-    for (cJSON *node = root; next < notes->count && node != NULL; ordinal++) {
-        if (notes->items[next].node == ordinal && !apply_note(node, &notes->items[next++], text))
-            return false;
-        if (node->child != NULL) {
-            parents[depth++] = node;
-            node = node->child;
-            continue;
-        }
-        while (node->next == NULL && depth > 0)
-            node = parents[--depth];
-        node = node == root ? NULL : node->next;
-    }
-    return true;
-}
-
-enum vd_code vd_json_parse(struct vd_span text, cJSON **ret_tree, struct vd_err *err)
-{
-    struct vd_json_notes notes;
-    char small[SMALL_TEXT];
-    char *copy = NULL;
-    cJSON *tree = NULL;
-    enum vd_code rc;
-
-    vd_json_notes_init(&notes);
-    rc = vd_json_scan(text, &notes, err);
-    if (rc != VD_OK)
-        goto out;
-    copy = copy_for_cjson(text, &notes, small);
-    if (copy != NULL)
-        tree = cJSON_ParseWithLengthOpts(copy, text.len + 1, NULL, 1);
-    if (tree == NULL || !apply_notes(tree, &notes, text)) {
-        rc = vd_err_nomem(err, "JSON tree");
-        goto out;
-    }
-    *ret_tree = tree;
-    tree = NULL; /* transferred */
-out:
-    (void)vd_json_free(tree);
-    if (copy != small)
-        (void)vd_free(copy);
-    vd_json_notes_fini(&notes);
-    return rc;
-}
+#include "json/number.h"
 
 void *vd_json_free(cJSON *tree)
 {
@@ -239,7 +92,7 @@ bool vd_json_double(const cJSON *node, double *ret)
     if (type == cJSON_Number)
         *ret = node->valuedouble;
     else if (type == cJSON_Raw)
-        *ret = nearest_double(bytes_of(node));
+        *ret = vd_double_of_text(bytes_of(node));
     else
         return false;
     return true;

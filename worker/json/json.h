@@ -1,9 +1,10 @@
 /* json/json.h - strict JSON text to a cJSON tree and back.
  *
- * Why:      cJSON is lenient (trailing garbage, control characters, bad UTF-8, duplicate keys) and keeps numbers as doubles. A
- *           strict reader stands in front of it; what it saw of numbers and strings is kept on the tree, so that nothing of the
- *           text is lost: order ids beyond 2^53 keep their digits.
- * Source:   RFC 8259, RFC 3629 (UTF-8), RFC 6901 (JSON Pointer); conformance: nst/JSONTestSuite.
+ * Why:      cJSON's trees, and its functions on them, but not its reader: that is lenient (trailing garbage, control characters, bad UTF-8,
+ *           duplicate keys), keeps numbers as doubles, and makes an allocation of each node, key and string. The strict reader makes the
+ *           same trees, loses nothing of the text (order ids beyond 2^53 keep their digits), and takes half the time.
+ * Source:   RFC 8259 (grammar), RFC 3629 (UTF-8), RFC 7493 section 2 (duplicate keys, lone surrogates), RFC 6901 (JSON Pointer);
+ *           conformance: nst/JSONTestSuite.
  * Thread:   any; pure.
  * Shapes:   a tree is cJSON's own; walk it with cJSON_ArrayForEach. Read scalars through the functions below, never through
  *           valuestring/valueint/valuedouble, since
@@ -35,9 +36,6 @@ enum vd_json_kind {
     VD_JSON_ARRAY,
     VD_JSON_OBJECT,
 };
-
-/* Make cJSON allocate through base/alloc.h. Once, at start, before other threads; nothing else depends on it. */
-void vd_json_init(void);
 
 /* Is text exactly one RFC 8259 value, in UTF-8 without BOM, without duplicate keys, at most VD_JSON_MAX_DEPTH deep? */
 enum vd_code vd_json_check(struct vd_span text, struct vd_err *err) VD_MUST_CHECK;

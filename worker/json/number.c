@@ -27,6 +27,44 @@ size_t vd_double_text(double v, char out[VD_DOUBLE_TEXT_MAX])
     return (size_t)n;
 }
 
+/* Short decimals without an exponent, which most are: digits and power of ten are exact doubles, so that one division rounds once. */
+static bool short_decimal(struct vd_span text, double *ret)
+{
+    static const double powers[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                    1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    size_t point = text.len, i = text.len > 0 && text.ptr[0] == '-';
+    uint64_t digits = 0;
+
+    if (text.len > DBL_DIG || FLT_EVAL_METHOD != 0)
+        return false;
+    for (; i < text.len; i++) {
+        if (text.ptr[i] == '.' && point == text.len)
+            point = i + 1;
+        else if (text.ptr[i] >= '0' && text.ptr[i] <= '9')
+            digits = digits * 10 + (uint64_t)(text.ptr[i] - '0');
+        else
+            return false;
+    }
+    *ret = (double)digits / powers[text.len - point];
+    if (text.ptr[0] == '-')
+        *ret = -*ret;
+    return true;
+}
+
+double vd_double_of_text(struct vd_span text)
+{
+    char copy[VD_JSON_MAX_NUMBER_LEN + 1];
+    double v;
+
+    if (text.len == 0 || text.len > VD_JSON_MAX_NUMBER_LEN)
+        return NAN; /* only in trees made by hand */
+    if (short_decimal(text, &v))
+        return v;
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    return strtod(copy, NULL); /* the locale is always "C" */
+}
+
 static int64_t exponent_of_text(struct vd_span text)
 {
     bool negative = text.len > 0 && text.ptr[0] == '-';

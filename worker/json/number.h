@@ -23,6 +23,9 @@ struct vd_decimal {
 /* The shortest text of a finite v that reads back equal; always shows that it is no integer ("4.0"). Returns its length. */
 size_t vd_double_text(double v, char out[VD_DOUBLE_TEXT_MAX]);
 
+/* The double nearest to a JSON number; infinite where it is beyond them, NaN where text is none. */
+double vd_double_of_text(struct vd_span text);
+
 /* JSON number text to decimal. Exponents saturate at +-2^40. */
 void vd_decimal_of_text(struct vd_span text, struct vd_decimal *ret);
 /* False when node is no number. */

@@ -1,24 +1,26 @@
-/* json/strict.c - see strict.h.
+/* json/strict.c - the strict reader; see json.h.
+ *
+ * One pass, no recursion: what is read becomes a node at once where a tree is wanted.
  *
  * Duplicate keys: each open object keeps its keys on a stack. Up to SMALL_OBJECT keys are compared as they come, behind a
  * 64-bit filter; a larger object is sorted once when it closes. No input makes it worse than O(n log n).
  */
-#include "json/strict.h"
-
+#include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "base/limits.h"
+#include "json/block.h"
 #include "json/json.h"
+#include "json/number.h"
 #include "json/utf8.h"
 
 #define FIRST_KEYS   64
 #define SMALL_OBJECT 64
-#define EXACT_DIGITS 15 /* any integer this long is exact as a double */
 #define EXACT_MAX    (1LL << 53)
-#define CJSON_DIGITS 60 /* cJSON 1.7.15 reads at most 63 characters of a number */
 
 struct key {
     uint64_t hash;
@@ -32,21 +34,22 @@ struct frame {
     bool started;    /* has at least one member or item */
     uint32_t first;  /* of this object's keys */
     uint64_t filter; /* one bit per key seen */
+    cJSON *node;     /* where a tree is made */
 };
 
 struct scan {
     const char *start;
     const char *p;
     const char *end;
-    struct frame frames[VD_JSON_MAX_DEPTH];
+    struct frame *frames; /* VD_JSON_MAX_DEPTH */
     size_t depth;
     struct key *keys; /* first_keys, or on the heap */
     const struct key *first_keys;
     size_t key_count;
     size_t key_cap;
     struct vd_arena decoded;
-    struct vd_json_notes *notes; /* may be NULL */
-    uint32_t node;
+    cJSON **root; /* of the tree that is made; NULL: the text is only checked */
+    struct vd_block_writer writer;
     bool keys_may_repeat;
     struct vd_err *err;
 };
@@ -58,19 +61,6 @@ struct literal {
     bool escaped;
     bool has_nul;
 };
-
-void vd_json_notes_init(struct vd_json_notes *notes)
-{
-    notes->items = notes->first;
-    notes->count = 0;
-    notes->cap = VD_JSON_NOTES_FIRST;
-}
-
-void vd_json_notes_fini(struct vd_json_notes *notes)
-{
-    if (notes->items != notes->first)
-        notes->items = vd_free(notes->items);
-}
 
 /* Doubles an array that starts in first, which is not on the heap. NULL when memory is out; items is unchanged then. */
 static void *grow(void *items, const void *first, size_t *cap, size_t size)
@@ -105,24 +95,6 @@ static enum vd_code fail(struct scan *s, enum vd_code code, const char *at, cons
 static enum vd_code refuse(struct scan *s, const char *at, const char *reason)
 {
     return fail(s, VD_E_INPUT, at, at == s->end ? "the text ends too early" : reason);
-}
-
-static enum vd_code note(struct scan *s, enum vd_json_note_what what, const char *at, size_t len)
-{
-    struct vd_json_notes *n = s->notes;
-
-    if (n == NULL)
-        return VD_OK;
-    if (n->count == n->cap) {
-        struct vd_json_note *items = grow(n->items, n->first, &n->cap, sizeof(*items));
-
-        if (items == NULL)
-            return vd_err_nomem(s->err, "JSON notes");
-        n->items = items;
-    }
-    n->items[n->count++] =
-        (struct vd_json_note){s->node, (uint32_t)(at - s->start), (uint32_t)len, what};
-    return VD_OK;
 }
 
 static void skip_blanks(struct scan *s)
@@ -306,28 +278,36 @@ static enum vd_code refuse_duplicate(struct scan *s, uint32_t at)
     return refuse(s, s->start + at, "this key occurs twice in its object");
 }
 
-/* The bytes that an escaped key stands for, in the arena. The literal was checked. */
+/* What a literal that was checked stands for: decoded_len bytes. */
+static void decode(const struct literal *lit, char *out)
+{
+    struct scan sub = {.p = lit->raw.ptr, .end = lit->raw.ptr + lit->raw.len};
+
+    if (!lit->escaped) {
+        memcpy(out, lit->raw.ptr, lit->raw.len);
+        return;
+    }
+    while (sub.p < sub.end) {
+        const char *slash = memchr(sub.p, '\\', (size_t)(sub.end - sub.p));
+        size_t run = (size_t)((slash != NULL ? slash : sub.end) - sub.p);
+        uint32_t c = 0;
+
+        memcpy(out, sub.p, run);
+        out += run;
+        sub.p += run;
+        if (slash != NULL && scan_escape(&sub, &c) == VD_OK)
+            out += vd_utf8_put(out, c);
+    }
+}
+
+/* The bytes that an escaped key stands for, in the arena. */
 static enum vd_code decode_key(struct scan *s, const struct literal *lit, struct key *key)
 {
-    char *out = vd_arena_alloc(&s->decoded, (size_t)lit->decoded_len + 4);
-    struct scan sub = {
-        .start = s->start, .p = lit->raw.ptr, .end = lit->raw.ptr + lit->raw.len, .err = s->err};
-    size_t n = 0;
+    char *out = vd_arena_alloc(&s->decoded, (size_t)lit->decoded_len);
 
     if (out == NULL)
         return vd_err_nomem(s->err, "JSON key");
-    while (sub.p < sub.end) {
-        if (*sub.p == '\\') {
-            uint32_t c = 0;
-            enum vd_code rc = scan_escape(&sub, &c);
-
-            if (rc != VD_OK)
-                return rc;
-            n += vd_utf8_put(out + n, c);
-        } else {
-            out[n++] = *sub.p++;
-        }
-    }
+    decode(lit, out);
     key->ptr = out;
     return VD_OK;
 }
@@ -345,7 +325,7 @@ static enum vd_code push_key(struct scan *s, const struct key *key)
     return VD_OK;
 }
 
-static enum vd_code scan_key(struct scan *s, struct frame *f)
+static enum vd_code scan_key(struct scan *s, struct frame *f, struct literal *ret_lit)
 {
     struct key key = {.at = (uint32_t)(s->p - s->start)};
     struct literal lit;
@@ -354,7 +334,8 @@ static enum vd_code scan_key(struct scan *s, struct frame *f)
 
     if (rc != VD_OK)
         return rc;
-    if (lit.has_nul && s->notes != NULL)
+    *ret_lit = lit;
+    if (lit.has_nul && s->root != NULL)
         return refuse(s, s->start + key.at, "a key may not hold U+0000 here");
     if (s->keys_may_repeat)
         return VD_OK;
@@ -393,29 +374,82 @@ static enum vd_code close_object(struct scan *s, const struct frame *f)
     return first == UINT32_MAX ? VD_OK : refuse_duplicate(s, first);
 }
 
-/* -- values ------------------------------------------------------------------------------------------------------ */
+/* -- the tree ---------------------------------------------------------------------------------------------------- */
 
-static enum vd_code note_number(struct scan *s, const char *at, size_t len, bool real,
-                                bool exponent)
+/* Adds the value that was just read to the innermost container. key: NULL outside of objects. Its string is NULL where string_len is
+ * NO_STRING, else the caller's to fill. */
+#define NO_STRING SIZE_MAX
+
+static enum vd_code add_node(struct scan *s, int type, const struct literal *key, size_t string_len,
+                             cJSON **ret_node)
 {
-    int64_t v;
+    cJSON *node = vd_block_add(&s->writer, key == NULL ? SIZE_MAX : key->decoded_len, string_len);
+    cJSON *parent = s->depth == 0 ? NULL : s->frames[s->depth - 1].node;
 
-    if (s->notes == NULL)
-        return VD_OK;
-    if (real)
-        return exponent || len > CJSON_DIGITS ? note(s, VD_JSON_NOTE_REAL, at, len) : VD_OK;
-    if (len <= EXACT_DIGITS ||
-        (vd_parse_i64((struct vd_span){at, len}, &v) && v >= -EXACT_MAX && v <= EXACT_MAX))
-        return note(s, VD_JSON_NOTE_INT, at, len);
-    return note(s, VD_JSON_NOTE_DIGITS, at, len);
+    if (node == NULL)
+        return vd_err_nomem(s->err, "JSON tree");
+    node->type |= type;
+    if (key != NULL)
+        decode(key, node->string);
+    if (parent == NULL) {
+        *s->root = node;
+    } else if (parent->child == NULL) { /* cJSON's list: the first's prev is the last */
+        parent->child = node->prev = node;
+    } else {
+        node->prev = parent->child->prev;
+        node->prev->next = node;
+        parent->child->prev = node;
+    }
+    *ret_node = node;
+    return VD_OK;
 }
 
-static enum vd_code scan_number(struct scan *s)
+static void set_number(cJSON *node, double v)
+{
+    node->valuedouble = v;
+    node->valueint = v >= INT_MAX ? INT_MAX : v <= INT_MIN ? INT_MIN : (int)v; /* as cJSON does */
+}
+
+/* A number as its digits: no double holds it. */
+static enum vd_code add_digits(struct scan *s, struct vd_span digits, int flags,
+                               const struct literal *key)
+{
+    cJSON *node;
+    enum vd_code rc = add_node(s, cJSON_Raw | flags, key, digits.len, &node);
+
+    if (rc == VD_OK)
+        memcpy(node->valuestring, digits.ptr, digits.len);
+    return rc;
+}
+
+static enum vd_code add_number(struct scan *s, struct vd_span digits, bool real,
+                               const struct literal *key)
+{
+    cJSON *node;
+    int64_t whole = 0;
+    double v;
+    enum vd_code rc;
+
+    if (!real && !(vd_parse_i64(digits, &whole) && whole >= -EXACT_MAX && whole <= EXACT_MAX))
+        return add_digits(s, digits, VD_JSON_INTEGER, key);
+    v = real ? vd_double_of_text(digits) : (double)whole;
+    if (!isfinite(v))
+        return add_digits(s, digits, 0, key);
+    if (whole == 0 && !real && digits.ptr[0] == '-')
+        v = -0.0;
+    rc = add_node(s, real ? cJSON_Number : cJSON_Number | VD_JSON_INTEGER, key, NO_STRING, &node);
+    if (rc == VD_OK)
+        set_number(node, v);
+    return rc;
+}
+
+/* -- values ------------------------------------------------------------------------------------------------------ */
+
+static enum vd_code scan_number(struct scan *s, const struct literal *key)
 {
     const char *at = s->p;
     const char *p = at + (*at == '-');
     bool real = false;
-    bool exponent = false;
 
     if (!digit(s, p))
         return refuse(s, p, "a digit must follow the minus sign");
@@ -431,7 +465,7 @@ static enum vd_code scan_number(struct scan *s)
             p++;
     }
     if (p < s->end && (*p == 'e' || *p == 'E')) {
-        real = exponent = true;
+        real = true;
         p++;
         if (p < s->end && (*p == '+' || *p == '-'))
             p++;
@@ -443,68 +477,76 @@ static enum vd_code scan_number(struct scan *s)
     if (p - at > VD_JSON_MAX_NUMBER_LEN)
         return fail(s, VD_E_LIMIT, at, "the number has too many digits");
     s->p = p;
-    return note_number(s, at, (size_t)(p - at), real, exponent);
+    return s->root == NULL ? VD_OK
+                           : add_number(s, (struct vd_span){at, (size_t)(p - at)}, real, key);
 }
 
-static enum vd_code scan_word(struct scan *s, struct vd_span word)
+static enum vd_code scan_word(struct scan *s, struct vd_span word, int type,
+                              const struct literal *key)
 {
     size_t left = (size_t)(s->end - s->p);
+    cJSON *node;
 
     if (left < word.len && memcmp(s->p, word.ptr, left) == 0)
         return refuse(s, s->end, "");
     if (left < word.len || memcmp(s->p, word.ptr, word.len) != 0)
         return refuse(s, s->p, "not a value: the words are true, false and null");
     s->p += word.len;
-    return VD_OK;
+    return s->root == NULL ? VD_OK : add_node(s, type, key, NO_STRING, &node);
 }
 
 _Static_assert(VD_JSON_MAX_DEPTH == 64, "the message below names it");
 
-static enum vd_code open_container(struct scan *s, bool object)
+static enum vd_code open_container(struct scan *s, bool object, const struct literal *key)
 {
+    cJSON *node = NULL;
+    enum vd_code rc = VD_OK;
+
     if (s->depth == VD_JSON_MAX_DEPTH)
         return fail(s, VD_E_LIMIT, s->p, "nested more than 64 levels deep");
-    s->frames[s->depth++] = (struct frame){.object = object, .first = (uint32_t)s->key_count};
+    if (s->root != NULL)
+        rc = add_node(s, object ? cJSON_Object : cJSON_Array, key, NO_STRING, &node);
+    s->frames[s->depth++] =
+        (struct frame){.object = object, .first = (uint32_t)s->key_count, .node = node};
     s->p++;
-    return VD_OK;
-}
-
-static enum vd_code scan_text(struct scan *s)
-{
-    struct literal lit;
-    const char *at = s->p;
-    enum vd_code rc = scan_string(s, &lit);
-
-    if (rc == VD_OK && lit.has_nul)
-        rc = note(s, VD_JSON_NOTE_NUL, at, lit.decoded_len);
     return rc;
 }
 
-/* A scalar, or the opening of a container. */
-static enum vd_code scan_value(struct scan *s)
+static enum vd_code scan_text(struct scan *s, const struct literal *key)
 {
-    enum vd_code rc;
+    struct literal lit;
+    cJSON *node;
+    enum vd_code rc = scan_string(s, &lit);
 
+    if (rc != VD_OK || s->root == NULL)
+        return rc;
+    rc = add_node(s, cJSON_String, key, lit.decoded_len, &node);
+    if (rc != VD_OK)
+        return rc;
+    decode(&lit, node->valuestring);
+    if (lit.has_nul)
+        node->valueint = (int)lit.decoded_len;
+    return VD_OK;
+}
+
+/* A scalar, or the opening of a container. */
+static enum vd_code scan_value(struct scan *s, const struct literal *key)
+{
     skip_blanks(s);
     if (s->p == s->end)
         return refuse(s, s->end, "");
     switch (*s->p) {
     case '{':
     case '[':
-        rc = open_container(s, *s->p == '{');
-        break;
+        return open_container(s, *s->p == '{', key);
     case '"':
-        rc = scan_text(s);
-        break;
+        return scan_text(s, key);
     case 't':
-        rc = scan_word(s, VD_LIT("true"));
-        break;
+        return scan_word(s, VD_LIT("true"), cJSON_True, key);
     case 'f':
-        rc = scan_word(s, VD_LIT("false"));
-        break;
+        return scan_word(s, VD_LIT("false"), cJSON_False, key);
     case 'n':
-        rc = scan_word(s, VD_LIT("null"));
-        break;
+        return scan_word(s, VD_LIT("null"), cJSON_NULL, key);
     case '-':
     case '0':
     case '1':
@@ -516,8 +558,7 @@ static enum vd_code scan_value(struct scan *s)
     case '7':
     case '8':
     case '9':
-        rc = scan_number(s);
-        break;
+        return scan_number(s, key);
     case ']':
     case '}':
     case ',':
@@ -529,25 +570,24 @@ static enum vd_code scan_value(struct scan *s)
     default:
         return refuse(s, s->p, "not a value");
     }
-    s->node++;
-    return rc;
 }
 
 static enum vd_code scan_member(struct scan *s, struct frame *f)
 {
+    struct literal key;
     enum vd_code rc;
 
     skip_blanks(s);
     if (s->p == s->end || *s->p != '"')
         return refuse(s, s->p, "a key in double quotes must stand here");
-    rc = scan_key(s, f);
+    rc = scan_key(s, f, &key);
     if (rc != VD_OK)
         return rc;
     skip_blanks(s);
     if (s->p == s->end || *s->p != ':')
         return refuse(s, s->p, "a colon must follow the key");
     s->p++;
-    return scan_value(s);
+    return scan_value(s, &key);
 }
 
 /* The next member or item of the innermost container, or its end. */
@@ -569,7 +609,7 @@ static enum vd_code scan_step(struct scan *s)
         s->p++;
     }
     f->started = true;
-    return f->object ? scan_member(s, f) : scan_value(s);
+    return f->object ? scan_member(s, f) : scan_value(s, NULL);
 }
 
 static enum vd_code scan_document(struct scan *s)
@@ -578,7 +618,7 @@ static enum vd_code scan_document(struct scan *s)
 
     if (s->end - s->p >= 3 && memcmp(s->p, "\xEF\xBB\xBF", 3) == 0)
         return refuse(s, s->p, "the text starts with a byte order mark: remove it");
-    rc = scan_value(s);
+    rc = scan_value(s, NULL);
     while (rc == VD_OK && s->depth > 0)
         rc = scan_step(s);
     if (rc != VD_OK)
@@ -590,6 +630,7 @@ static enum vd_code scan_document(struct scan *s)
 static enum vd_code scan_whole(struct scan *s, struct vd_span text)
 {
     struct key first_keys[FIRST_KEYS];
+    struct frame frames[VD_JSON_MAX_DEPTH];
     enum vd_code rc;
 
     if (text.len > VD_JSON_MAX_BYTES)
@@ -597,6 +638,7 @@ static enum vd_code scan_whole(struct scan *s, struct vd_span text)
                           VD_JSON_MAX_BYTES);
     s->start = s->p = text.ptr == NULL ? "" : text.ptr;
     s->end = s->start + text.len;
+    s->frames = frames;
     s->keys = first_keys;
     s->first_keys = first_keys;
     s->key_cap = FIRST_KEYS;
@@ -607,19 +649,31 @@ static enum vd_code scan_whole(struct scan *s, struct vd_span text)
         (void)vd_free(s->keys);
     s->keys = NULL;
     s->first_keys = NULL;
+    s->frames = NULL;
     return rc;
 }
 
-enum vd_code vd_json_scan(struct vd_span text, struct vd_json_notes *notes, struct vd_err *err)
+enum vd_code vd_json_parse(struct vd_span text, cJSON **ret_tree, struct vd_err *err)
 {
-    struct scan s = {.notes = notes, .err = err};
+    cJSON *root = NULL;
+    struct scan s = {.root = &root, .err = err};
+    enum vd_code rc;
 
-    return scan_whole(&s, text);
+    vd_block_writer_init(&s.writer, text.len);
+    rc = scan_whole(&s, text);
+    vd_block_writer_fini(&s.writer);
+    if (rc == VD_OK)
+        *ret_tree = root;
+    else
+        (void)vd_json_free(root);
+    return rc;
 }
 
 enum vd_code vd_json_check(struct vd_span text, struct vd_err *err)
 {
-    return vd_json_scan(text, NULL, err);
+    struct scan s = {.err = err};
+
+    return scan_whole(&s, text);
 }
 
 enum vd_code vd_json_check_rfc8259(struct vd_span text, struct vd_err *err)

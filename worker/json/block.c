@@ -1,0 +1,141 @@
+/* json/block.c - see block.h.
+ *
+ *   block   | pieces alive | size | word | node | key | word | string | word | node | ...
+ */
+#include "json/block.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+#define LEAST_BYTES   1024
+#define MOST_BYTES    65536
+#define BYTES_OF_TEXT 4 /* of tree for one of text, in events and answers */
+
+struct vd_block {
+    size_t alive; /* pieces, and the writer */
+    size_t size;
+    unsigned char data[];
+};
+
+/* In front of each piece. */
+union word {
+    struct vd_block *block; /* NULL: the piece is an allocation of its own */
+    double align;           /* what a node needs */
+};
+
+static size_t rounded(size_t n)
+{
+    return (n + sizeof(union word) - 1) / sizeof(union word) * sizeof(union word);
+}
+
+static void release(struct vd_block *block)
+{
+    if (--block->alive == 0)
+        (void)vd_free(block);
+}
+
+void vd_block_writer_init(struct vd_block_writer *w, size_t text_len)
+{
+    size_t bytes = text_len < MOST_BYTES ? text_len * BYTES_OF_TEXT : MOST_BYTES;
+
+    *w = (struct vd_block_writer){.next_bytes = bytes < LEAST_BYTES  ? LEAST_BYTES
+                                                : bytes > MOST_BYTES ? MOST_BYTES
+                                                                     : bytes};
+}
+
+void vd_block_writer_fini(struct vd_block_writer *w)
+{
+    if (w->block != NULL)
+        release(w->block);
+    w->block = NULL;
+}
+
+/* The writer holds a block, too: a tree that is freed while it is written does not take the block away. */
+static bool next_block(struct vd_block_writer *w, size_t least)
+{
+    size_t size = least > w->next_bytes ? least : w->next_bytes;
+    struct vd_block *block = vd_realloc(NULL, sizeof(*block) + size);
+
+    if (block == NULL)
+        return false;
+    vd_block_writer_fini(w);
+    block->alive = 1;
+    block->size = size;
+    w->block = block;
+    w->used = 0;
+    w->next_bytes = w->next_bytes / 4 > LEAST_BYTES ? w->next_bytes / 4 : LEAST_BYTES;
+    return true;
+}
+
+/* The next piece of the block, which has room for it. */
+static void *piece(struct vd_block_writer *w)
+{
+    union word *word = (union word *)(void *)(w->block->data + w->used);
+
+    word->block = w->block;
+    w->block->alive++;
+    w->used += sizeof(*word);
+    return word + 1;
+}
+
+cJSON *vd_block_add(struct vd_block_writer *w, size_t key_len, size_t string_len)
+{
+    size_t key = key_len == SIZE_MAX ? 0 : rounded(key_len + 1);
+    size_t string = string_len == SIZE_MAX ? 0 : rounded(string_len + 1);
+    size_t need =
+        sizeof(union word) + sizeof(cJSON) + key + string + (string > 0 ? sizeof(union word) : 0);
+    cJSON *node;
+
+    if ((w->block == NULL || w->block->size - w->used < need) && !next_block(w, need))
+        return NULL;
+    node = piece(w);
+    w->used += sizeof(*node);
+    memset(node, 0, sizeof(*node));
+    if (key > 0) {
+        node->string = (char *)w->block->data + w->used;
+        node->string[key_len] = '\0';
+        node->type = cJSON_StringIsConst;
+        w->used += key;
+    }
+    if (string > 0) {
+        node->valuestring = piece(w);
+        node->valuestring[string_len] = '\0';
+        w->used += string;
+    }
+    return node;
+}
+
+/* cJSON's hooks. */
+static void *alloc_piece(size_t size)
+{
+    union word *word =
+        size > SIZE_MAX - sizeof(*word) ? NULL : vd_realloc(NULL, sizeof(*word) + size);
+
+    if (word == NULL)
+        return NULL;
+    word->block = NULL;
+    return word + 1;
+}
+
+static void free_piece(void *p)
+{
+    union word *word = p;
+
+    if (word == NULL)
+        return;
+    word--;
+    if (word->block != NULL)
+        release(word->block);
+    else
+        (void)vd_free(word);
+}
+
+/* Before anything else runs: a tree of the strict reader that reached free() itself would end the program. */
+__attribute__((constructor)) static void give_cjson_its_hooks(void)
+{
+    cJSON_Hooks hooks = {.malloc_fn = alloc_piece, .free_fn = free_piece};
+
+    cJSON_InitHooks(&hooks);
+}

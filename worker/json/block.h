@@ -1,0 +1,36 @@
+/* json/block.h - where cJSON's nodes and strings lie.
+ *
+ * Why:      a parsed event is a hundred nodes and strings that come and go together. Each as an allocation of its own cost more than reading
+ *           the text, and they lay all over memory. Here they stand behind each other in blocks.
+ * Thread:   any; a block belongs to the thread that owns the trees in it.
+ * Owns:     a block goes when the last of its pieces is freed, so that a tree may be taken apart and moved like any other of cJSON's.
+ *           Keys are no pieces: they go with the node in front of them, which is marked cJSON_StringIsConst.
+ * Invariants:
+ *   I1 whatever cJSON frees has a word in front that names its block, or NULL. cJSON allocates through base/alloc.h that way, too.
+ */
+#ifndef VD_JSON_BLOCK_H
+#define VD_JSON_BLOCK_H
+
+#include <cjson/cJSON.h>
+
+#include "base/span.h"
+
+struct vd_block;
+
+/* What one reader fills: the block in use, and how large the next shall be. */
+struct vd_block_writer {
+    struct vd_block *block; /* NULL: none yet */
+    size_t used;
+    size_t next_bytes;
+};
+
+/* text_len: of the JSON text that is read, which tells about how much its tree takes. */
+void vd_block_writer_init(struct vd_block_writer *w, size_t text_len);
+/* No more is written: what is there belongs to its pieces. */
+void vd_block_writer_fini(struct vd_block_writer *w);
+
+/* A node with room for a key of key_len bytes, if it has one (key_len is not SIZE_MAX), and for a string of string_len bytes, if it has one.
+ * Both are NUL-terminated and filled by the caller. NULL when memory is out. */
+cJSON *vd_block_add(struct vd_block_writer *w, size_t key_len, size_t string_len);
+
+#endif
