@@ -1,7 +1,6 @@
 /* reason/proposal.c - see proposal.h. */
 #include "reason/proposal.h"
 
-#include <ctype.h>
 #include <string.h>
 
 #include "base/limits.h"
@@ -15,20 +14,56 @@ void vd_proposal_fini(struct vd_read_proposal *proposal)
 
 /* -- rationale --------------------------------------------------------------------------------------------------- */
 
+/* Bytes, whatever the locale; 500 characters of each answer go through these. */
+static bool is_word(unsigned char c)
+{
+    return (unsigned char)((c | 0x20) - 'a') < 26 || (unsigned char)(c - '0') < 10;
+}
+
+static bool is_scheme(unsigned char c)
+{
+    return is_word(c) || c == '+' || c == '-' || c == '.';
+}
+
+static bool is_blank(unsigned char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static bool is_markup(unsigned char c)
+{
+    switch (c) {
+    case '<':
+    case '>':
+    case '*':
+    case '`':
+    case '#':
+    case '[':
+    case ']':
+    case '|':
+    case '{':
+    case '}':
+    case '\\':
+    case '~':
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Length of a URL at the start of text, 0 when there is none: a scheme with ://, or www. */
 static size_t url_length(struct vd_span text)
 {
     size_t i = 0, end = 0;
 
-    while (i < text.len &&
-           (isalnum((unsigned char)text.ptr[i]) || strchr("+-.", text.ptr[i]) != NULL))
+    while (i < text.len && is_scheme((unsigned char)text.ptr[i]))
         i++;
     if (!(i > 1 && vd_span_starts(vd_span_sub(text, i, 3), VD_LIT("://"))) &&
         !vd_span_starts_nocase(text, VD_LIT("www.")) &&
         !vd_span_starts_nocase(text, VD_LIT("mailto:")) &&
         !vd_span_starts_nocase(text, VD_LIT("javascript:")))
         return 0;
-    while (end < text.len && !isspace((unsigned char)text.ptr[end]))
+    while (end < text.len && !is_blank((unsigned char)text.ptr[end]))
         end++;
     return end;
 }
@@ -38,11 +73,23 @@ static size_t tag_length(struct vd_span text)
 {
     size_t close;
 
-    if (text.len < 2 || text.ptr[0] != '<' ||
-        !(isalpha((unsigned char)text.ptr[1]) || strchr("/!?", text.ptr[1]) != NULL))
+    if (text.len < 2 ||
+        !(is_word((unsigned char)text.ptr[1]) || strchr("/!?", text.ptr[1]) != NULL) ||
+        (text.ptr[1] >= '0' && text.ptr[1] <= '9'))
         return 0;
     close = vd_span_find(text, '>');
     return close < text.len ? close + 1 : text.len;
+}
+
+/* How many bytes at the start of text are left out: a tag, a URL, a character of markup. */
+static size_t left_out(struct vd_span text, bool word_start)
+{
+    unsigned char c = (unsigned char)text.ptr[0];
+    size_t n = c == '<' ? tag_length(text) : 0;
+
+    if (n == 0 && word_start && is_scheme(c))
+        n = url_length(text);
+    return n == 0 && is_markup(c) ? 1 : n;
 }
 
 enum vd_code vd_rationale_clean(struct vd_arena *arena, struct vd_span text, size_t max_chars,
@@ -59,32 +106,29 @@ enum vd_code vd_rationale_clean(struct vd_arena *arena, struct vd_span text, siz
     if (out == NULL)
         return VD_E_NOMEM;
     for (size_t i = 0; i < clean.len && chars < max_chars;) {
-        struct vd_span rest = vd_span_sub(clean, i, clean.len);
-        size_t skip = tag_length(rest), len = 0;
+        unsigned char c = (unsigned char)clean.ptr[i];
+        size_t skip = left_out(vd_span_sub(clean, i, clean.len), word_start), len = 1;
 
-        if (skip == 0 && word_start)
-            skip = url_length(rest);
-        if (skip == 0 && strchr("<>*`#[]|{}\\~", rest.ptr[0]) != NULL)
-            skip = 1;
         if (skip > 0) {
             i += skip;
             word_start = true;
             continue;
         }
-        (void)vd_utf8_get(rest.ptr, &len);
-        i += len;
-        word_start = !isalnum((unsigned char)rest.ptr[0]);
-        if (isspace((unsigned char)rest.ptr[0])) {
-            if (blank)
-                continue;
-            out[n++] = ' ';
+        word_start = !is_word(c);
+        if (is_blank(c)) {
+            if (!blank)
+                out[n++] = ' ';
+            chars += !blank;
             blank = true;
         } else {
-            memcpy(out + n, rest.ptr, len);
-            n += len;
+            if (c >= 0x80)
+                (void)vd_utf8_get(clean.ptr + i, &len);
+            for (size_t k = 0; k < len; k++)
+                out[n++] = clean.ptr[i + k];
+            chars++;
             blank = false;
         }
-        chars++;
+        i += len;
     }
     while (n > 0 && out[n - 1] == ' ')
         n--;
