@@ -186,6 +186,11 @@ static struct vd_decision decision_of(const struct work *w, struct vd_outcome *o
     };
 }
 
+static enum vd_code write_tree(void *arg, struct vd_buf *out)
+{
+    return vd_json_write(out, arg);
+}
+
 /* Both records of a decision, as JSON and as Kafka records with their headers, from trees that are there. */
 static void records(struct work *w)
 {
@@ -198,17 +203,18 @@ static void records(struct work *w)
     };
     struct vd_outcome outcome;
     struct vd_decision d = decision_of(w, &outcome, results, 4);
-    struct vd_audit_parts parts = {.reasoning = vd_json_get(w->audit_tree, "reasoning"),
-                                   .context = vd_json_get(w->audit_tree, "context"),
-                                   .clock_ms = 1700000000000};
+    struct vd_audit_parts parts = {
+        .reasoning = {write_tree, (void *)vd_json_get(w->audit_tree, "reasoning")},
+        .context = {write_tree, (void *)vd_json_get(w->audit_tree, "context")},
+        .clock_ms = 1700000000000};
     struct vd_output *a, *b;
     struct vd_buf text;
 
     vd_buf_init(&text, VD_DECISION_MAX_BYTES);
     if (vd_decision_write(&d, &text) != VD_OK)
         die("decision");
-    a = vd_decision_output(&d, &topics, vd_buf_span(&text));
     b = vd_audit_output(&d, &parts, &topics, vd_buf_span(&text), 1u << 20);
+    a = vd_decision_output(&d, &topics, &text);
     if (a == NULL || b == NULL)
         die("records");
     (void)vd_output_free(a);

@@ -40,11 +40,13 @@ static void decide(const struct vd_policy *policy)
     input.answers = answers;
     if (vd_decide(&input, &d, NULL) == VD_OK && d.reason != NULL && d.failed_stage == NULL) {
         const struct vd_outcome *o = vd_reason_outcome(d.reason);
-        cJSON *record = NULL;
+        struct vd_buf record;
 
+        vd_buf_init(&record, 8u << 20);
         must(o->status == VD_ESCALATED || (o->action != NULL && o->params != NULL));
-        must(vd_reason_record(d.reason, &record, NULL) == VD_OK);
-        vd_json_free(record);
+        must(vd_reason_record(d.reason, &record) == VD_OK &&
+             vd_json_check(vd_buf_span(&record), NULL) == VD_OK);
+        vd_buf_free(&record);
     }
     vd_decide_fini(&d);
     vd_json_free(event);

@@ -1,6 +1,7 @@
 /* tests/unit/test_limits.c - limits across decisions, without Redis: what is refused at load, what a decision wants, and what
  * becomes of it when there is so much left, and when there is not. */
 #include "policy_unit.h"
+#include "reason_unit.h"
 
 #include <stdlib.h>
 
@@ -171,7 +172,7 @@ static void test_one_more_goes_back_with_what_is_left(void **state)
     (void)state;
     assert_int_equal(o->status, VD_DECIDED);
     assert_int_equal(o->usage.repairs, 1);
-    assert_int_equal(vd_reason_record(s.d.reason, &record, NULL), VD_OK);
+    record = record_of(s.d.reason);
     text = cJSON_PrintUnformatted(record);
     assert_non_null(strstr(text, "limits.cap: Ten an hour. Allowed: at most 4 left."));
     assert_non_null(strstr(text, "{\"id\":\"limits.cap\",\"verdict\":\"fail\",\"headroom\":-1}"));

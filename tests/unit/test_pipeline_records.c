@@ -178,6 +178,20 @@ static cJSON *written(struct scene *s)
     return tree;
 }
 
+static struct vd_output *decision_output(struct scene *s)
+{
+    struct vd_buf value;
+
+    vd_buf_init(&value, 10);
+    assert_int_equal(vd_buf_add_c(&value, "{}"), VD_OK);
+    return vd_decision_output(&s->decision, &topics, &value);
+}
+
+static enum vd_code write_tree(void *arg, struct vd_buf *out)
+{
+    return vd_json_write(out, arg);
+}
+
 static void every_field_is_there_and_null_where_it_does_not_apply(void **state)
 {
     static const char *const fields[] = {
@@ -209,7 +223,7 @@ static void every_field_is_there_and_null_where_it_does_not_apply(void **state)
 static void status_and_mode_choose_the_topic(void **state)
 {
     struct scene *s = *state;
-    struct vd_output *out = vd_decision_output(&s->decision, &topics, VD_LIT("{}"));
+    struct vd_output *out = decision_output(s);
 
     assert_string_equal(out->topic, "decisions.orders");
     assert_span_equal(header_of(out, "ce_type"), "shop.refund");
@@ -218,15 +232,15 @@ static void status_and_mode_choose_the_topic(void **state)
     assert_span_equal(out->key, "c1");
     (void)vd_output_free(out);
     s->policy.output_topic = "refunds";
-    out = vd_decision_output(&s->decision, &topics, VD_LIT("{}"));
+    out = decision_output(s);
     assert_string_equal(out->topic, "refunds");
     (void)vd_output_free(out);
     s->outcome.status = VD_ESCALATED;
-    out = vd_decision_output(&s->decision, &topics, VD_LIT("{}"));
+    out = decision_output(s);
     assert_string_equal(out->topic, "decisions.review");
     (void)vd_output_free(out);
     s->policy.mode = VD_MODE_SHADOW;
-    out = vd_decision_output(&s->decision, &topics, VD_LIT("{}"));
+    out = decision_output(s);
     assert_string_equal(out->topic, "decisions.shadow");
     assert_int_equal(out->kind, VD_OUTPUT_SHADOW);
     (void)vd_output_free(out);
@@ -238,8 +252,10 @@ static void an_audit_record_too_large_drops_its_largest_parts_first(void **state
     cJSON *reasoning = cJSON_CreateObject(), *context = cJSON_CreateObject(), *tree = NULL;
     cJSON *changes = cJSON_CreateObject();
     char *text = vd_alloc(50001);
-    struct vd_audit_parts parts = {
-        .reasoning = reasoning, .context = context, .changes = changes, .clock_ms = 77};
+    struct vd_audit_parts parts = {.reasoning = {write_tree, reasoning},
+                                   .context = {write_tree, context},
+                                   .changes = {write_tree, changes},
+                                   .clock_ms = 77};
     struct vd_output *out;
 
     memset(text, 'x', 50000);

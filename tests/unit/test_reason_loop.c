@@ -1,5 +1,6 @@
 /* tests/unit/test_reason_loop.c - the bounded loop: budgets at their edges, repairs, bad answers, fallbacks, and the record of it all. */
 #include "policy_unit.h"
+#include "reason_unit.h"
 
 #include "reason/decide.h"
 #include "reason/proposal.h"
@@ -379,7 +380,7 @@ static void test_the_record_has_every_step_without_what_is_redacted(void **state
     assert_true(has(vd_reason_ask(s.reason)->messages[1].text, "bob \\\"b\\\" @mail"));
     answer(&s, "no, bob \"b\" @mail");
     answer(&s, GOOD);
-    assert_int_equal(vd_reason_record(s.reason, &record, NULL), VD_OK);
+    record = record_of(s.reason);
     assert_int_equal(cJSON_GetArraySize(vd_json_get(record, "steps")), 2);
     assert_int_equal(cJSON_GetArraySize(vd_json_pointer(record, VD_LIT("/steps/0/messages"))), 2);
     assert_int_equal(cJSON_GetArraySize(vd_json_pointer(record, VD_LIT("/steps/1/messages"))), 2);
@@ -536,13 +537,14 @@ static void test_no_allocation_failure_leaks_or_decides(void **state)
     for (long n = 0; n < 5000 && !clean; n++) {
         struct vd_decide d;
         struct vd_err err = {.msg = ""};
-        cJSON *record = NULL;
+        struct vd_buf record;
         enum vd_code rc;
 
+        vd_buf_init(&record, 1 << 20);
         vd_alloc_fail_after(n);
         rc = vd_decide(&input, &d, &err);
         if (rc == VD_OK && d.reason != NULL)
-            rc = vd_reason_record(d.reason, &record, &err);
+            rc = vd_reason_record(d.reason, &record);
         vd_alloc_fail_after(-1);
         if (rc == VD_OK) {
             assert_int_equal(vd_reason_outcome(d.reason)->status, VD_DECIDED);
@@ -550,7 +552,7 @@ static void test_no_allocation_failure_leaks_or_decides(void **state)
         } else {
             assert_int_equal(rc, VD_E_NOMEM);
         }
-        vd_json_free(record);
+        vd_buf_free(&record);
         vd_decide_fini(&d);
     }
     assert_true(clean);

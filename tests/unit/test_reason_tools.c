@@ -1,5 +1,6 @@
 /* tests/unit/test_reason_tools.c - tools in the bounded loop: budgets at their edges, calls that are refused, answers that are hostile. */
 #include "policy_unit.h"
+#include "reason_unit.h"
 
 #include "reason/cases.h"
 #include "reason/decide.h"
@@ -484,7 +485,7 @@ static void test_what_is_kept_from_the_model_does_not_come_back_by_a_tool(void *
     give(&s, "{\"owner\":\"bob@mail.example\"}");
     assert_true(has(last(&s)->text, "{\"owner\":\"***\"}"));
     say(&s, GOOD);
-    assert_int_equal(vd_reason_record(s.reason, &record, NULL), VD_OK);
+    record = record_of(s.reason);
     vd_buf_init(&text, 1 << 20);
     assert_int_equal(vd_json_write(&text, record), VD_OK);
     assert_false(has(vd_buf_span(&text), "bob@mail.example"));
@@ -505,7 +506,7 @@ static void test_the_record_has_each_call(void **state)
     give(&s, "{\"a\":1}");
     call(&s, "order", "{\"id\":\"8\"}");
     say(&s, GOOD);
-    assert_int_equal(vd_reason_record(s.reason, &record, NULL), VD_OK);
+    record = record_of(s.reason);
     tools = vd_json_get(vd_json_get(record, "steps")->child, "tools");
     call0 = tools->child;
     assert_span_equal(vd_json_get_string(call0, "call"), "1.t0");

@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/span.h"
 #include "loop/loop.h"
@@ -80,6 +81,8 @@ struct vd_output {
 /* Copies topic, key and value; NULL when memory is out. */
 struct vd_output *vd_output_new(enum vd_output_kind kind, const char *topic, struct vd_span key,
                                 struct vd_span value);
+/* The bytes become the value of an output that has none yet, without a copy; take_value is empty then. */
+void vd_output_take_value(struct vd_output *output, struct vd_buf *take_value);
 /* Copies; false when memory is out. */
 bool vd_output_add_header(struct vd_output *output, struct vd_span name, struct vd_span value);
 /* Replaces the value by a copy; false when memory is out (the old one stays). */

@@ -1,6 +1,7 @@
 /* kafka/record.c - see record.h, and the outputs of kafka.h. */
 #include "kafka/record.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -173,6 +174,13 @@ bool vd_output_add_header(struct vd_output *output, struct vd_span name, struct 
         return false;
     output->header_count++;
     return true;
+}
+
+void vd_output_take_value(struct vd_output *output, struct vd_buf *take_value)
+{
+    assert(output->value.ptr == NULL);
+    output->value = vd_buf_span(take_value);
+    vd_buf_init(take_value, take_value->max);
 }
 
 bool vd_output_set_value(struct vd_output *output, struct vd_span value)

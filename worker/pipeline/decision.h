@@ -33,16 +33,23 @@ struct vd_decision {
 
 /* The decision as JSON text. */
 enum vd_code vd_decision_write(const struct vd_decision *d, struct vd_buf *out);
-/* Its Kafka record: value as above; topic by status and mode. NULL when memory is out. */
+/* Its Kafka record: value as above, consumed on success; topic by status and mode. NULL when memory is out. */
 struct vd_output *vd_decision_output(const struct vd_decision *d,
-                                     const struct vd_pipeline_topics *topics, struct vd_span value);
+                                     const struct vd_pipeline_topics *topics,
+                                     struct vd_buf *take_value);
 
-/* What is known beside the decision, for vd_audit_output(). Trees are borrowed. */
+/* A part of the audit record: what appends it as JSON, each time the same. write NULL, or nothing appended: null. */
+struct vd_audit_part {
+    enum vd_code (*write)(void *arg, struct vd_buf *out);
+    void *arg;
+};
+
+/* What is known beside the decision, for vd_audit_output(). */
 struct vd_audit_parts {
-    const cJSON *reasoning; /* vd_reason_record() */
-    const cJSON *context;   /* values by name, redacted; NULL: none was read */
-    const cJSON *changes;   /* of state and memory; NULL: the policy remembers nothing */
-    int64_t clock_ms;       /* the job's pinned clock */
+    struct vd_audit_part reasoning; /* vd_reason_record() */
+    struct vd_audit_part context;   /* values by name, redacted */
+    struct vd_audit_part changes; /* of state and memory; none where the policy remembers nothing */
+    int64_t clock_ms;             /* the job's pinned clock */
 };
 
 /* Parts too large for max_bytes are replaced by their SHA-256 and size, the largest first; never the changes, which Redis is rebuilt

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "json/members.h"
 #include "pipeline/decision.h"
 #include "pipeline/effects.h"
 #include "policy/redact.h"
@@ -59,31 +60,11 @@ void vd_job_dead_letter(struct vd_job *job, enum vd_stage stage, const struct vd
     vd_job_settle(job, out, started);
 }
 
-/* Rules that refused a proposal, also one that was repaired afterwards. Without a model there is only the outcome's own. */
-static void count_failures(const struct vd_job *job, const cJSON *reasoning,
-                           const struct vd_outcome *o)
+static void count_failure(void *arg, const struct vd_rule_result *rule)
 {
-    const cJSON *step, *rule;
-    bool asked = false;
+    const struct vd_job *job = arg;
 
-    cJSON_ArrayForEach(step, vd_json_get(reasoning, "steps"))
-    {
-        asked = true;
-        cJSON_ArrayForEach(rule, vd_json_get(step, "rules"))
-        {
-            struct vd_span verdict = vd_json_get_string(rule, "verdict"),
-                           id = vd_json_get_string(rule, "id");
-            char name[96];
-
-            if (!vd_span_eq_c(verdict, "fail") && !vd_span_eq_c(verdict, "error"))
-                continue;
-            (void)snprintf(name, sizeof(name), "%.*s", (int)id.len, id.ptr);
-            vd_metric_add(job->s->metrics, VD_M_RULE_FAILURES, job->policy->id, name, 1);
-        }
-    }
-    for (size_t i = 0; i < o->rule_count && !asked; i++)
-        if (o->rules[i].verdict == VD_FAIL || o->rules[i].verdict == VD_ERROR_VERDICT)
-            vd_metric_add(job->s->metrics, VD_M_RULE_FAILURES, job->policy->id, o->rules[i].id, 1);
+    vd_metric_add(job->s->metrics, VD_M_RULE_FAILURES, job->policy->id, rule->id, 1);
 }
 
 /* What a person switched off, what came too late or in too great a number says nothing of the models. */
@@ -121,42 +102,75 @@ static void count_outcome(const struct vd_job *job, const struct vd_outcome *o, 
         vd_metric_add(m, VD_M_REPAIRS, job->policy->id, "", (uint64_t)o->usage.repairs);
 }
 
-/* Context values by name, redacted for the audit (borrowed where nothing is); NULL when memory is out. */
-static cJSON *context_for_audit(struct vd_job *job, struct vd_err *err)
+/* -- the parts of the audit record: vd_audit_part.write ------------------------------------------------------------- */
+
+static enum vd_code write_reasoning(void *arg, struct vd_buf *out)
 {
-    bool redacts = vd_redacts(job->policy, VD_REDACT_AUDIT);
+    const struct vd_job *job = arg;
+
+    return vd_reason_record(job->reason, out);
+}
+
+/* A copy of the values by name, without what the audit may not have. */
+static enum vd_code redacted_context(const struct vd_job *job, cJSON **ret)
+{
     cJSON *document = cJSON_CreateObject();
+    enum vd_code rc = VD_E_NOMEM;
     size_t changed;
 
     for (size_t i = 0; i < job->policy->context_count && document != NULL; i++) {
-        const char *name = job->policy->contexts[i].name;
-        const cJSON *value = job->contexts[i];
-        bool ok = value == NULL ? vd_json_put(document, name, cJSON_CreateNull())
-                  : redacts     ? vd_json_put(document, name, vd_json_copy(value))
-                                : vd_json_put_borrowed(document, name, value);
+        cJSON *copy =
+            job->contexts[i] == NULL ? cJSON_CreateNull() : vd_json_copy(job->contexts[i]);
 
-        if (!ok)
+        if (!vd_json_put(document, job->policy->contexts[i].name, copy))
             document = vd_json_free(document);
     }
-    if (document == NULL) {
-        (void)vd_err_nomem(err, "audit");
-        return NULL;
-    }
-    if (vd_redact(job->policy, VD_REDACT_AUDIT, job->s->redact_key, document, &changed, err) !=
-        VD_OK)
+    if (document != NULL)
+        rc = vd_redact(job->policy, VD_REDACT_AUDIT, job->s->redact_key, document, &changed, NULL);
+    if (rc != VD_OK)
         document = vd_json_free(document);
-    return document;
+    *ret = document;
+    return rc;
 }
 
-/* The decision's and the audit record of d, as a list. */
-static enum vd_code make_outputs(struct vd_job *job, const struct vd_decision *d,
-                                 const cJSON *changes, struct vd_output **ret, struct vd_err *err)
+static enum vd_code write_context(void *arg, struct vd_buf *out)
+{
+    const struct vd_job *job = arg;
+    cJSON *document = NULL;
+
+    if (vd_redacts(job->policy, VD_REDACT_AUDIT)) {
+        enum vd_code rc = redacted_context(job, &document);
+
+        if (rc != VD_OK)
+            return rc;
+        vd_json_tree_value(out, document);
+        (void)vd_json_free(document);
+        return out->failed;
+    }
+    (void)vd_buf_add_char(out, '{');
+    for (size_t i = 0; i < job->policy->context_count; i++)
+        vd_json_tree(out, job->policy->contexts[i].name, job->contexts[i]);
+    vd_json_close(out, '}');
+    return out->failed;
+}
+
+static enum vd_code write_tree(void *arg, struct vd_buf *out)
+{
+    return vd_json_write(out, arg);
+}
+
+/* The decision's and the audit record of d, as a list. changes may be NULL. */
+static enum vd_code make_outputs(struct vd_job *job, const struct vd_decision *d, cJSON *changes,
+                                 struct vd_output **ret, struct vd_err *err)
 {
     const struct vd_pipeline_topics *topics = job->s->topics;
-    struct vd_audit_parts parts = {.clock_ms = job->clock_ms, .changes = changes};
-    cJSON *reasoning = NULL;
-    cJSON *context = NULL;
-    struct vd_output *out = NULL;
+    struct vd_audit_parts parts = {
+        .reasoning = {write_reasoning, job},
+        .context = {write_context, job},
+        .changes = {changes == NULL ? NULL : write_tree, changes},
+        .clock_ms = job->clock_ms,
+    };
+    struct vd_output *decision = NULL, *audit = NULL;
     struct vd_buf json;
     enum vd_code rc;
 
@@ -164,31 +178,19 @@ static enum vd_code make_outputs(struct vd_job *job, const struct vd_decision *d
     rc = vd_decision_write(d, &json);
     if (rc != VD_OK) {
         rc = vd_err_set(err, rc, false, "decision record: %s", vd_code_name(rc));
-        goto done;
+        goto out;
     }
-    rc = vd_reason_record(job->reason, &reasoning, err);
-    if (rc != VD_OK)
-        goto done;
-    context = context_for_audit(job, err);
-    if (context == NULL) {
-        rc = err->code;
-        goto done;
-    }
-    count_failures(job, reasoning, d->outcome);
-    parts.reasoning = reasoning;
-    parts.context = context;
-    out = vd_decision_output(d, topics, vd_buf_span(&json));
-    if (out != NULL)
-        out->next = vd_audit_output(d, &parts, topics, vd_buf_span(&json), job->s->audit_max_bytes);
-    if (out == NULL || out->next == NULL) {
-        out = vd_output_free(out);
+    audit = vd_audit_output(d, &parts, topics, vd_buf_span(&json), job->s->audit_max_bytes);
+    decision = audit == NULL ? NULL : vd_decision_output(d, topics, &json);
+    if (decision == NULL) {
         rc = vd_err_nomem(err, "decision");
-        goto done;
+        goto out;
     }
-    *ret = out;
-done:
-    (void)vd_json_free(reasoning);
-    (void)vd_json_free(context);
+    decision->next = audit;
+    audit = NULL;
+    *ret = decision;
+out:
+    (void)vd_output_free(audit);
     vd_buf_free(&json);
     return rc;
 }
@@ -246,6 +248,8 @@ void vd_job_settle_outcome(struct vd_job *job)
     if (rc == VD_OK) {
         d.has_round = vd_changes_round(&job->changes, &d.round);
         rc = make_outputs(job, &d, changes, &outputs, &err);
+        if (rc == VD_OK)
+            vd_reason_each_failure(job->reason, count_failure, job);
     }
     (void)vd_json_free(changes);
     if (rc == VD_OK && vd_job_writes(job))

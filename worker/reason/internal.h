@@ -95,8 +95,8 @@ enum vd_code vd_reserve_judge(struct vd_reason *reason, enum vd_reserve answer,
                               const struct vd_reserved *items, struct vd_err *err) VD_MUST_CHECK;
 /* Why it was not reserved, as degraded_reason. */
 const char *vd_reserve_refusal(const struct vd_reason *reason);
-/* All tries, and what becomes of holds, for the audit record; NULL when memory is out. */
-cJSON *vd_reserve_record(const struct vd_reason *reason);
+/* All tries, and what becomes of holds: the member "limits" of the audit record. */
+void vd_reserve_record(const struct vd_reason *reason, struct vd_buf *out);
 
 /* The same for the audit. */
 enum vd_code vd_reason_redact_text(const struct vd_reason *reason, struct vd_span text,

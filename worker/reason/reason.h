@@ -213,13 +213,16 @@ enum vd_code vd_reason_review(struct vd_reason *reason, const char *degraded_rea
 /* DONE only. Borrowed until vd_reason_free(). */
 const struct vd_outcome *vd_reason_outcome(const struct vd_reason *reason);
 
-/* Everything that happened, for the audit record: {"shown", "cuts", "redacted", "steps": [{"step", "messages", "answer", "kind",
- * "tools", "judged", "rules", "usage"}], "journal_hits", "cost_microusd": of this run}. Texts are redacted for the audit. Owned by the caller; it borrows what was
- * shown, so free it before the reasoning. */
-enum vd_code vd_reason_record(const struct vd_reason *reason, cJSON **ret_record,
-                              struct vd_err *err) VD_MUST_CHECK;
+/* Appends everything that happened, for the audit record, as JSON: {"steps": [{"step", "messages", "answer", "kind", "tools", "judged",
+ * "rules", "usage"}], "limits", "shown", "cuts", "redacted", "journal_hits", "cost_microusd": of this run}. Texts are redacted for the
+ * audit. Returns out->failed. */
+enum vd_code vd_reason_record(const struct vd_reason *reason, struct vd_buf *out);
 
-/* Rules as the decision record has them: [{"id","verdict","headroom"}]. NULL when memory is out. */
-cJSON *vd_rules_to_json(const struct vd_rule_result *rules, size_t count);
+/* Rules as the records have them: [{"id","verdict","headroom"}]. */
+void vd_rules_write(struct vd_buf *out, const struct vd_rule_result *rules, size_t count);
+
+/* Each rule that refused something, also a proposal that was repaired afterwards. */
+typedef void vd_rule_fn(void *arg, const struct vd_rule_result *rule);
+void vd_reason_each_failure(const struct vd_reason *reason, vd_rule_fn *fn, void *arg);
 
 #endif

@@ -2,43 +2,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "json/members.h"
 #include "policy/redact.h"
 #include "reason/internal.h"
 
 static const char *const kind_names[] = {"text", "tool", "cut", "refused", "empty"};
 
-static bool put_text(cJSON *object, const char *key, struct vd_span text)
+void vd_rules_write(struct vd_buf *out, const struct vd_rule_result *rules, size_t count)
 {
-    return vd_json_put(object, key, vd_json_new_string(text));
-}
-
-static bool put_word(cJSON *object, const char *key, const char *word)
-{
-    return vd_json_put(object, key,
-                       word != NULL ? vd_json_new_string(vd_span_of(word)) : cJSON_CreateNull());
-}
-
-static bool put_int(cJSON *object, const char *key, int64_t v)
-{
-    return vd_json_put(object, key, vd_json_new_int(v));
-}
-
-cJSON *vd_rules_to_json(const struct vd_rule_result *rules, size_t count)
-{
-    cJSON *array = cJSON_CreateArray();
-
-    for (size_t i = 0; i < count && array != NULL; i++) {
-        cJSON *rule = cJSON_CreateObject();
-        bool ok = put_word(rule, "id", rules[i].id) &&
-                  put_word(rule, "verdict", vd_verdict_name(rules[i].verdict)) &&
-                  vd_json_put(rule, "headroom",
-                              rules[i].has_headroom ? vd_json_new_double(rules[i].headroom)
-                                                    : cJSON_CreateNull());
-
-        if (!vd_json_append(array, ok ? rule : vd_json_free(rule)))
-            return vd_json_free(array);
+    (void)vd_buf_add_char(out, '[');
+    for (size_t i = 0; i < count; i++) {
+        vd_json_next(out);
+        (void)vd_buf_add_char(out, '{');
+        vd_json_word(out, "id", rules[i].id);
+        vd_json_word(out, "verdict", vd_verdict_name(rules[i].verdict));
+        vd_json_number(out, "headroom", rules[i].has_headroom, rules[i].headroom);
+        vd_json_close(out, '}');
     }
-    return array;
+    vd_json_close(out, ']');
 }
 
 /* -- redaction --------------------------------------------------------------------------------------------------- */
@@ -114,186 +95,234 @@ enum vd_code vd_reason_redact_text(const struct vd_reason *r, struct vd_span tex
 
 /* -- parts ------------------------------------------------------------------------------------------------------- */
 
-static bool put_redacted(const struct vd_reason *r, cJSON *object, const char *key,
-                         struct vd_span text)
+static void fail(struct vd_buf *out, enum vd_code code)
 {
-    struct vd_buf out;
-    bool ok = vd_reason_redact_text(r, text, &out, NULL) == VD_OK &&
-              put_text(object, key, vd_buf_span(&out));
+    if (out->failed == VD_OK)
+        out->failed = code;
+}
 
-    vd_buf_free(&out);
-    return ok;
+/* A text as the audit may have it. */
+static void redacted(const struct vd_reason *r, struct vd_buf *out, const char *key,
+                     struct vd_span text)
+{
+    struct vd_buf clean;
+    enum vd_code rc;
+
+    if (text.ptr == NULL)
+        text = VD_LIT("");
+    if (!vd_redacts(vd_facts_policy(r->facts), VD_REDACT_AUDIT)) {
+        vd_json_text(out, key, text);
+        return;
+    }
+    rc = vd_reason_redact_text(r, text, &clean, NULL);
+    if (rc == VD_OK)
+        vd_json_text(out, key, clean.len > 0 ? vd_buf_span(&clean) : VD_LIT(""));
+    else
+        fail(out, rc);
+    vd_buf_free(&clean);
 }
 
 /* Each step shows the messages that it added; those before it are in the steps before. */
-static cJSON *messages_json(const struct vd_reason *r, size_t from, size_t to)
+static void write_messages(const struct vd_reason *r, size_t from, size_t to, struct vd_buf *out)
 {
-    cJSON *array = cJSON_CreateArray();
-
-    for (size_t i = from; i < to && array != NULL; i++) {
-        cJSON *m = cJSON_CreateObject();
-        bool ok = put_word(m, "role", vd_role_name(r->messages[i].role)) &&
-                  put_redacted(r, m, "text", r->messages[i].text);
-
-        if (!vd_json_append(array, ok ? m : vd_json_free(m)))
-            return vd_json_free(array);
+    vd_json_open(out, "messages", '[');
+    for (size_t i = from; i < to; i++) {
+        vd_json_next(out);
+        (void)vd_buf_add_char(out, '{');
+        vd_json_word(out, "role", vd_role_name(r->messages[i].role));
+        redacted(r, out, "text", r->messages[i].text);
+        vd_json_close(out, '}');
     }
-    return array;
+    vd_json_close(out, ']');
 }
 
 /* Arguments that were allowed, as they are; those that were refused, as text: they may be anything. */
-static bool put_arguments(const struct vd_reason *r, cJSON *object, const struct called *c)
+static void write_arguments(const struct vd_reason *r, const struct called *c, struct vd_buf *out)
 {
-    struct vd_buf text, out;
-    cJSON *args = NULL;
-    bool ok;
+    struct vd_buf text, clean;
+    enum vd_code rc;
 
-    if (c->args == NULL)
-        return put_redacted(r, object, "args", c->said.arguments);
-    vd_buf_init(&text, VD_TOOL_ARGS_MAX_BYTES * 8);
-    ok = vd_json_write(&text, c->args) == VD_OK;
-    if (ok && vd_reason_redact_text(r, vd_buf_span(&text), &out, NULL) == VD_OK) {
-        ok = vd_json_parse(vd_buf_span(&out), &args, NULL) == VD_OK
-                 ? vd_json_put(object, "args", args)
-                 : put_text(object, "args", vd_buf_span(&out));
-        vd_buf_free(&out);
+    if (c->args == NULL) {
+        redacted(r, out, "args", c->said.arguments);
+        return;
     }
+    vd_buf_init(&text, VD_TOOL_ARGS_MAX_BYTES * 8);
+    rc = vd_json_write(&text, c->args);
+    if (rc == VD_OK) {
+        rc = vd_reason_redact_text(r, vd_buf_span(&text), &clean, NULL);
+        if (rc == VD_OK && vd_json_check(vd_buf_span(&clean), NULL) == VD_OK) {
+            vd_json_key(out, "args");
+            (void)vd_buf_add(out, vd_buf_span(&clean));
+        } else if (rc == VD_OK) {
+            vd_json_text(out, "args", vd_buf_span(&clean));
+        }
+        vd_buf_free(&clean);
+    }
+    if (rc != VD_OK)
+        fail(out, rc);
     vd_buf_free(&text);
-    return ok;
 }
 
 /* The answer itself where it is short; always its length and hash, so that a copy of it can be recognised. */
-static bool put_result(const struct vd_reason *r, cJSON *object, const struct called *c)
+static void write_result(const struct vd_reason *r, const struct called *c, struct vd_buf *out)
 {
     struct vd_buf text;
     char hex[VD_SHA256_HEX_SIZE];
     struct vd_sha256 digest;
-    bool ok;
+    enum vd_code rc;
 
-    if (c->refused != NULL || !c->answered || c->failed != NULL)
-        return vd_json_put(object, "result", cJSON_CreateNull()) &&
-               vd_json_put(object, "result_sha256", cJSON_CreateNull()) &&
-               put_int(object, "result_bytes", 0);
-    ok = vd_reason_redact_text(r, c->shown.audit, &text, NULL) == VD_OK;
+    if (c->refused != NULL || !c->answered || c->failed != NULL) {
+        vd_json_null(out, "result");
+        vd_json_null(out, "result_sha256");
+        vd_json_integer(out, "result_bytes", 0);
+        return;
+    }
+    rc = vd_reason_redact_text(r, c->shown.audit, &text, NULL);
+    if (rc != VD_OK)
+        fail(out, rc);
     digest = vd_sha256(vd_buf_span(&text));
     vd_sha256_hex(&digest, hex);
-    ok = ok &&
-         (text.len <= VD_TOOL_RECORD_MAX_BYTES
-              ? put_text(object, "result", vd_buf_span(&text))
-              : vd_json_put(object, "result", cJSON_CreateNull())) &&
-         put_word(object, "result_sha256", hex) &&
-         put_int(object, "result_bytes", (int64_t)text.len);
+    if (text.len > VD_TOOL_RECORD_MAX_BYTES)
+        vd_json_null(out, "result");
+    else
+        vd_json_text(out, "result", text.len > 0 ? vd_buf_span(&text) : VD_LIT(""));
+    vd_json_word(out, "result_sha256", hex);
+    vd_json_integer(out, "result_bytes", (int64_t)text.len);
     vd_buf_free(&text);
-    return ok;
 }
 
-static cJSON *calls_json(const struct vd_reason *r, size_t step)
+static void write_calls(const struct vd_reason *r, size_t step, struct vd_buf *out)
 {
-    cJSON *array = cJSON_CreateArray();
-
-    for (size_t i = 0; i < r->steps[step].call_count && array != NULL; i++) {
+    vd_json_open(out, "tools", '[');
+    for (size_t i = 0; i < r->steps[step].call_count; i++) {
         const struct called *c = &r->steps[step].calls[i];
         const char *status = c->refused != NULL  ? "refused"
                              : !c->answered      ? "stopped"
                              : c->failed != NULL ? "failed"
                                                  : "answered";
         char name[48];
-        cJSON *o = cJSON_CreateObject();
-        bool ok;
 
         (void)snprintf(name, sizeof(name), "%zu.t%zu", step + 1, i);
-        ok = put_word(o, "call", name) && put_text(o, "tool", c->said.name) &&
-             put_arguments(r, o, c) && put_word(o, "status", status) &&
-             put_word(o, "why", c->refused != NULL ? c->refused : c->failed) &&
-             put_result(r, o, c) && vd_json_put(o, "cut", cJSON_CreateBool(c->shown.cut)) &&
-             put_int(o, "ms", c->ms) &&
-             vd_json_put(o, "from_journal", cJSON_CreateBool(c->from_journal));
-        if (!vd_json_append(array, ok ? o : vd_json_free(o)))
-            return vd_json_free(array);
+        vd_json_next(out);
+        (void)vd_buf_add_char(out, '{');
+        vd_json_word(out, "call", name);
+        vd_json_text(out, "tool", c->said.name.ptr != NULL ? c->said.name : VD_LIT(""));
+        write_arguments(r, c, out);
+        vd_json_word(out, "status", status);
+        vd_json_word(out, "why", c->refused != NULL ? c->refused : c->failed);
+        write_result(r, c, out);
+        vd_json_boolean(out, "cut", c->shown.cut);
+        vd_json_integer(out, "ms", c->ms);
+        vd_json_boolean(out, "from_journal", c->from_journal);
+        vd_json_close(out, '}');
     }
-    return array;
+    vd_json_close(out, ']');
 }
 
-static cJSON *step_json(const struct vd_reason *r, size_t i)
+static void write_step(const struct vd_reason *r, size_t i, struct vd_buf *out)
 {
     const struct step *s = &r->steps[i];
-    cJSON *o = cJSON_CreateObject();
-    bool ok = put_int(o, "step", (int64_t)i + 1) &&
-              vd_json_put(
-                  o, "messages",
-                  messages_json(r, i == 0 ? 0 : r->steps[i - 1].message_count, s->message_count)) &&
-              put_word(o, "kind", s->answered ? kind_names[s->kind] : NULL);
 
-    ok = ok && (s->answered ? put_redacted(r, o, "answer", s->answer)
-                            : vd_json_put(o, "answer", cJSON_CreateNull()));
-    ok = ok && put_int(o, "answer_bytes", (int64_t)s->answer_bytes) &&
-         vd_json_put(o, "tools", calls_json(r, i)) && put_word(o, "unreadable", s->unreadable) &&
-         put_word(o, "judged", s->was_judged ? vd_judged_name(s->judged) : NULL) &&
-         vd_json_put(o, "rules", vd_rules_to_json(s->rules, s->rule_count)) &&
-         put_word(o, "model", s->model) && put_word(o, "provider", s->provider) &&
-         put_int(o, "input_tokens", s->input_tokens) &&
-         put_int(o, "output_tokens", s->output_tokens) &&
-         put_int(o, "cost_microusd", s->cost_microusd) && put_int(o, "model_ms", s->model_ms) &&
-         vd_json_put(o, "from_journal", cJSON_CreateBool(s->from_journal));
-    return ok ? o : vd_json_free(o);
+    vd_json_next(out);
+    (void)vd_buf_add_char(out, '{');
+    vd_json_integer(out, "step", (int64_t)i + 1);
+    write_messages(r, i == 0 ? 0 : r->steps[i - 1].message_count, s->message_count, out);
+    vd_json_word(out, "kind", s->answered ? kind_names[s->kind] : NULL);
+    if (s->answered)
+        redacted(r, out, "answer", s->answer);
+    else
+        vd_json_null(out, "answer");
+    vd_json_integer(out, "answer_bytes", (int64_t)s->answer_bytes);
+    write_calls(r, i, out);
+    vd_json_word(out, "unreadable", s->unreadable);
+    vd_json_word(out, "judged", s->was_judged ? vd_judged_name(s->judged) : NULL);
+    vd_json_key(out, "rules");
+    vd_rules_write(out, s->rules, s->rule_count);
+    vd_json_word(out, "model", s->model);
+    vd_json_word(out, "provider", s->provider);
+    vd_json_integer(out, "input_tokens", s->input_tokens);
+    vd_json_integer(out, "output_tokens", s->output_tokens);
+    vd_json_integer(out, "cost_microusd", s->cost_microusd);
+    vd_json_integer(out, "model_ms", s->model_ms);
+    vd_json_boolean(out, "from_journal", s->from_journal);
+    vd_json_close(out, '}');
 }
 
-static cJSON *cuts_json(const struct vd_reason *r)
+static void write_cuts(const struct vd_reason *r, struct vd_buf *out)
 {
-    cJSON *array = cJSON_CreateArray();
-
-    for (size_t i = 0; i < r->shown.cut_count && array != NULL; i++) {
+    vd_json_open(out, "cuts", '[');
+    for (size_t i = 0; i < r->shown.cut_count; i++) {
         const struct vd_prompt_cut *c = &r->shown.cuts[i];
-        cJSON *o = cJSON_CreateObject();
-        bool ok = put_word(o, "path", c->path) && put_int(o, "kept", (int64_t)c->kept) &&
-                  put_int(o, "of", (int64_t)c->of) &&
-                  put_word(o, "unit", c->items ? "items" : "bytes");
 
-        if (!vd_json_append(array, ok ? o : vd_json_free(o)))
-            return vd_json_free(array);
+        vd_json_next(out);
+        (void)vd_buf_add_char(out, '{');
+        vd_json_word(out, "path", c->path);
+        vd_json_integer(out, "kept", (int64_t)c->kept);
+        vd_json_integer(out, "of", (int64_t)c->of);
+        vd_json_word(out, "unit", c->items ? "items" : "bytes");
+        vd_json_close(out, '}');
     }
-    return array;
+    vd_json_close(out, ']');
 }
 
-/* What was shown, redacted once more for the audit: a copy, or borrowed where nothing is redacted. */
-static bool put_shown(const struct vd_reason *r, cJSON *record)
+/* What was shown, redacted once more for the audit. */
+static void write_shown(const struct vd_reason *r, struct vd_buf *out)
 {
     const struct vd_policy *p = vd_facts_policy(r->facts);
     cJSON *copy;
     size_t changed;
+    enum vd_code rc = VD_E_NOMEM;
 
-    if (!r->has_shown)
-        return vd_json_put(record, "shown", cJSON_CreateNull());
-    if (!vd_redacts(p, VD_REDACT_AUDIT))
-        return vd_json_put_borrowed(record, "shown", r->shown.document);
+    if (!r->has_shown || !vd_redacts(p, VD_REDACT_AUDIT)) {
+        vd_json_tree(out, "shown", r->has_shown ? r->shown.document : NULL);
+        return;
+    }
     copy = vd_json_copy(r->shown.document);
-    if (copy != NULL &&
-        vd_redact(p, VD_REDACT_AUDIT, vd_buf_span(&r->redact_key), copy, &changed, NULL) != VD_OK)
-        copy = vd_json_free(copy);
-    return vd_json_put(record, "shown", copy);
+    if (copy != NULL)
+        rc = vd_redact(p, VD_REDACT_AUDIT, vd_buf_span(&r->redact_key), copy, &changed, NULL);
+    if (rc == VD_OK)
+        vd_json_tree(out, "shown", copy);
+    else
+        fail(out, rc);
+    vd_json_free(copy);
 }
 
-enum vd_code vd_reason_record(const struct vd_reason *reason, cJSON **ret_record,
-                              struct vd_err *err)
+enum vd_code vd_reason_record(const struct vd_reason *reason, struct vd_buf *out)
 {
     const struct vd_outcome *o = &reason->outcome;
-    cJSON *record = cJSON_CreateObject(), *steps = cJSON_CreateArray();
-    bool ok = record != NULL && steps != NULL;
 
-    for (size_t i = 0; i < reason->step_count && ok; i++)
-        ok = vd_json_append(steps, step_json(reason, i));
-    ok = vd_json_put(record, "steps", ok ? steps : vd_json_free(steps)) && ok;
-    ok = ok && vd_json_put(record, "limits", vd_reserve_record(reason));
-    ok = ok && put_shown(reason, record) && vd_json_put(record, "cuts", cuts_json(reason)) &&
-         put_int(record, "redacted", (int64_t)reason->shown.redacted) &&
-         put_word(record, "source", o->source) && put_word(record, "reason_text", o->reason_text) &&
-         put_int(record, "journal_hits", o->usage.journal_hits) &&
-         put_int(record, "cost_microusd", o->usage.cost_microusd) &&
-         put_int(record, "cel_steps", (int64_t)vd_facts_steps(reason->facts));
-    if (!ok) {
-        vd_json_free(record);
-        return vd_err_nomem(err, "audit record");
-    }
-    *ret_record = record;
-    return VD_OK;
+    (void)vd_buf_add_char(out, '{');
+    vd_json_open(out, "steps", '[');
+    for (size_t i = 0; i < reason->step_count; i++)
+        write_step(reason, i, out);
+    vd_json_close(out, ']');
+    vd_reserve_record(reason, out);
+    write_shown(reason, out);
+    write_cuts(reason, out);
+    vd_json_integer(out, "redacted", (int64_t)reason->shown.redacted);
+    vd_json_word(out, "source", o->source);
+    vd_json_word(out, "reason_text", o->reason_text);
+    vd_json_integer(out, "journal_hits", o->usage.journal_hits);
+    vd_json_integer(out, "cost_microusd", o->usage.cost_microusd);
+    vd_json_integer(out, "cel_steps", (int64_t)vd_facts_steps(reason->facts));
+    vd_json_close(out, '}');
+    return out->failed;
+}
+
+/* -- what was refused ---------------------------------------------------------------------------------------------- */
+
+static void each_refusing(const struct vd_rule_result *rules, size_t count, vd_rule_fn *fn,
+                          void *arg)
+{
+    for (size_t i = 0; i < count; i++)
+        if (rules[i].verdict == VD_FAIL || rules[i].verdict == VD_ERROR_VERDICT)
+            fn(arg, &rules[i]);
+}
+
+void vd_reason_each_failure(const struct vd_reason *reason, vd_rule_fn *fn, void *arg)
+{
+    for (size_t i = 0; i < reason->step_count; i++)
+        each_refusing(reason->steps[i].rules, reason->steps[i].rule_count, fn, arg);
+    if (reason->step_count == 0) /* without a model there is only the outcome's own */
+        each_refusing(reason->outcome.rules, reason->outcome.rule_count, fn, arg);
 }

@@ -1,6 +1,7 @@
 /* reason/reserve.c - see reason.h: limits across decisions, between what was accepted and what is decided. */
 #include <string.h>
 
+#include "json/members.h"
 #include "reason/internal.h"
 
 /* -- the plan ---------------------------------------------------------------------------------------------------- */
@@ -182,82 +183,65 @@ enum vd_code vd_reason_assume_reserved(struct vd_reason *reason, const cJSON *us
 
 /* -- the record ---------------------------------------------------------------------------------------------------- */
 
-static bool put_int(cJSON *object, const char *key, int64_t value)
-{
-    return vd_json_put(object, key, vd_json_new_int(value));
-}
-
-static cJSON *want_json(const struct reserve_try *try, size_t i)
+static void write_want(const struct reserve_try *try, size_t i, struct vd_buf *out)
 {
     const struct vd_limit_want *want = &try->plan.wants[i];
-    cJSON *o = cJSON_CreateObject();
-    bool ok = vd_json_put(o, "id", vd_json_new_string(vd_span_of(want->limit->name))) &&
-              vd_json_put(o, "key", vd_json_new_string(want->key)) &&
-              put_int(o, "amount", want->amount) && put_int(o, "max", want->max);
 
-    if (ok && try->items != NULL)
-        ok = put_int(o, "used_by_others", try->items[i].used) &&
-             vd_json_put(o, "fits", cJSON_CreateBool(try->items[i].ok));
-    return ok ? o : vd_json_free(o);
-}
-
-static cJSON *faults_json(const struct vd_limit_plan *plan)
-{
-    cJSON *array = cJSON_CreateArray();
-
-    for (size_t i = 0; i < plan->fault_count && array != NULL; i++) {
-        cJSON *o = cJSON_CreateObject();
-        bool ok =
-            vd_json_put(o, "id", vd_json_new_string(vd_span_of(plan->faults[i].limit->name))) &&
-            vd_json_put(o, "error", vd_json_new_string(vd_span_of(plan->faults[i].why)));
-
-        if (!vd_json_append(array, ok ? o : vd_json_free(o)))
-            return vd_json_free(array);
+    vd_json_next(out);
+    (void)vd_buf_add_char(out, '{');
+    vd_json_word(out, "id", want->limit->name);
+    vd_json_text(out, "key", want->key);
+    vd_json_integer(out, "amount", want->amount);
+    vd_json_integer(out, "max", want->max);
+    if (try->items != NULL) {
+        vd_json_integer(out, "used_by_others", try->items[i].used);
+        vd_json_boolean(out, "fits", try->items[i].ok);
     }
-    return array;
+    vd_json_close(out, '}');
 }
 
-static cJSON *changes_json(const struct vd_limit_plan *plan)
-{
-    cJSON *array = cJSON_CreateArray();
-
-    for (size_t i = 0; plan != NULL && i < plan->change_count && array != NULL; i++) {
-        const struct vd_limit_change *c = &plan->changes[i];
-        cJSON *o = cJSON_CreateObject();
-        bool ok = vd_json_put(o, "id", vd_json_new_string(vd_span_of(c->limit->name))) &&
-                  vd_json_put(o, "confirm", cJSON_CreateBool(c->confirm)) &&
-                  vd_json_put(o, "release", cJSON_CreateBool(c->release));
-
-        if (!vd_json_append(array, ok ? o : vd_json_free(o)))
-            return vd_json_free(array);
-    }
-    return array;
-}
-
-static cJSON *try_json(const struct reserve_try *try)
+static void write_try(const struct reserve_try *try, struct vd_buf *out)
 {
     static const char *const answers[] = {"reserved", "exceeded", "unavailable"};
-    const char *by = vd_decided_by_name(try->by);
-    cJSON *o = cJSON_CreateObject(), *wants = cJSON_CreateArray();
-    bool ok = wants != NULL;
 
-    for (size_t i = 0; i < try->plan.want_count && ok; i++)
-        ok = vd_json_append(wants, want_json(try, i));
-    ok = vd_json_put(o, "wants", ok ? wants : vd_json_free(wants)) && ok;
-    ok = ok && vd_json_put(o, "by", vd_json_new_string(vd_span_of(by))) &&
-         vd_json_put(o, "answer", vd_json_new_string(vd_span_of(answers[try->answer]))) &&
-         vd_json_put(o, "faults", faults_json(&try->plan));
-    return ok ? o : vd_json_free(o);
+    vd_json_next(out);
+    (void)vd_buf_add_char(out, '{');
+    vd_json_open(out, "wants", '[');
+    for (size_t i = 0; i < try->plan.want_count; i++)
+        write_want(try, i, out);
+    vd_json_close(out, ']');
+    vd_json_word(out, "by", vd_decided_by_name(try->by));
+    vd_json_word(out, "answer", answers[try->answer]);
+    vd_json_open(out, "faults", '[');
+    for (size_t i = 0; i < try->plan.fault_count; i++) {
+        vd_json_next(out);
+        (void)vd_buf_add_char(out, '{');
+        vd_json_word(out, "id", try->plan.faults[i].limit->name);
+        vd_json_word(out, "error", try->plan.faults[i].why);
+        vd_json_close(out, '}');
+    }
+    vd_json_close(out, ']');
+    vd_json_close(out, '}');
 }
 
-cJSON *vd_reserve_record(const struct vd_reason *r)
+void vd_reserve_record(const struct vd_reason *r, struct vd_buf *out)
 {
-    cJSON *record = cJSON_CreateObject(), *tries = cJSON_CreateArray();
-    bool ok = record != NULL && tries != NULL;
+    const struct vd_limit_plan *plan = r->outcome.plan;
 
-    for (size_t i = 0; i < r->try_count && ok; i++)
-        ok = vd_json_append(tries, try_json(&r->tries[i]));
-    ok = vd_json_put(record, "tries", ok ? tries : vd_json_free(tries)) && ok;
-    ok = ok && vd_json_put(record, "holds", changes_json(r->outcome.plan));
-    return ok ? record : vd_json_free(record);
+    vd_json_open(out, "limits", '{');
+    vd_json_open(out, "tries", '[');
+    for (size_t i = 0; i < r->try_count; i++)
+        write_try(&r->tries[i], out);
+    vd_json_close(out, ']');
+    vd_json_open(out, "holds", '[');
+    for (size_t i = 0; plan != NULL && i < plan->change_count; i++) {
+        vd_json_next(out);
+        (void)vd_buf_add_char(out, '{');
+        vd_json_word(out, "id", plan->changes[i].limit->name);
+        vd_json_boolean(out, "confirm", plan->changes[i].confirm);
+        vd_json_boolean(out, "release", plan->changes[i].release);
+        vd_json_close(out, '}');
+    }
+    vd_json_close(out, ']');
+    vd_json_close(out, '}');
 }
