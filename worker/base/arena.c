@@ -74,7 +74,7 @@ static struct vd_arena_block *push_block(struct vd_arena *a, size_t size)
     return block;
 }
 
-void *vd_arena_alloc(struct vd_arena *a, size_t size)
+void *vd_arena_bytes(struct vd_arena *a, size_t size)
 {
     struct vd_arena_block *block = a->head;
     void *p;
@@ -91,7 +91,14 @@ void *vd_arena_alloc(struct vd_arena *a, size_t size)
     p = block->data + block->used;
     block->used += size;
     a->used += size;
-    return memset(p, 0, size);
+    return p;
+}
+
+void *vd_arena_alloc(struct vd_arena *a, size_t size)
+{
+    void *p = vd_arena_bytes(a, size);
+
+    return p == NULL ? NULL : memset(p, 0, size);
 }
 
 void *vd_arena_array(struct vd_arena *a, size_t n, size_t size)
@@ -103,10 +110,13 @@ void *vd_arena_array(struct vd_arena *a, size_t n, size_t size)
 
 char *vd_arena_strndup(struct vd_arena *a, struct vd_span s)
 {
-    char *copy = s.len == SIZE_MAX ? NULL : vd_arena_alloc(a, s.len + 1);
+    char *copy = s.len == SIZE_MAX ? NULL : vd_arena_bytes(a, s.len + 1);
 
-    if (copy != NULL && s.len > 0)
+    if (copy == NULL)
+        return NULL;
+    if (s.len > 0)
         memcpy(copy, s.ptr, s.len);
+    copy[s.len] = '\0';
     return copy;
 }
 
@@ -136,7 +146,7 @@ char *vd_arena_printf(struct vd_arena *a, const char *fmt, ...)
     va_end(ap);
     if (n < 0)
         return NULL;
-    out = vd_arena_alloc(a, (size_t)n + 1);
+    out = vd_arena_bytes(a, (size_t)n + 1);
     if (out == NULL)
         return NULL;
     va_start(ap, fmt);

@@ -38,6 +38,7 @@ void vd_arena_fini(struct vd_arena *a);
 void vd_arena_reset(struct vd_arena *a); /* empties; keeps one block */
 
 void *vd_arena_alloc(struct vd_arena *a, size_t size); /* zeroed, aligned for any type */
+void *vd_arena_bytes(struct vd_arena *a, size_t size); /* the same, not zeroed: for texts */
 void *vd_arena_array(struct vd_arena *a, size_t n, size_t size);
 char *vd_arena_strndup(struct vd_arena *a, struct vd_span s); /* NUL-terminated copy */
 /* Copy as a span (NUL after it); a zero-length span never fails and needs no memory. */

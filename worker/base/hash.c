@@ -1,6 +1,7 @@
 /* base/hash.c - see hash.h. */
 #include "base/hash.h"
 
+#include <assert.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <pthread.h>
@@ -16,19 +17,45 @@ struct vd_hasher {
     EVP_MD_CTX *ctx;
 };
 
-/* Fetching an algorithm looks through libcrypto's providers under locks: twice the time of hashing a key. Once is enough. */
-static pthread_once_t fetched = PTHREAD_ONCE_INIT;
+/* Fetching an algorithm looks through libcrypto's providers under locks, and a context is two allocations: together as much as hashing
+ * a kilobyte. So the algorithm is fetched once, and each thread keeps a context for what is hashed in one go. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 static EVP_MD *fetched_sha256;
+static pthread_key_t thread_context;
 
-static void fetch(void)
+static void free_context(void *ctx)
+{
+    EVP_MD_CTX_free(ctx);
+}
+
+static void set_up(void)
 {
     fetched_sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    assert(fetched_sha256 != NULL); /* libcrypto's default provider has it */
+    assert(pthread_key_create(&thread_context, free_context) == 0);
 }
 
 static const EVP_MD *sha256(void)
 {
-    (void)pthread_once(&fetched, fetch);
-    return fetched_sha256 != NULL ? fetched_sha256 : EVP_sha256();
+    (void)pthread_once(&once, set_up);
+    return fetched_sha256;
+}
+
+/* The thread's own; NULL when memory is out. */
+static EVP_MD_CTX *begin(void)
+{
+    const EVP_MD *md = sha256();
+    EVP_MD_CTX *ctx = pthread_getspecific(thread_context);
+
+    if (ctx != NULL)
+        return EVP_DigestInit_ex(ctx, NULL, NULL) == 1 ? ctx : NULL; /* again, in its own memory */
+    ctx = EVP_MD_CTX_new();
+    if (ctx == NULL || EVP_DigestInit_ex(ctx, md, NULL) != 1 ||
+        pthread_setspecific(thread_context, ctx) != 0) {
+        EVP_MD_CTX_free(ctx);
+        return NULL;
+    }
+    return ctx;
 }
 
 struct vd_hasher *vd_hasher_new(void)
@@ -79,22 +106,23 @@ struct vd_sha256 vd_hasher_finish(struct vd_hasher *take_h)
 struct vd_sha256 vd_sha256(struct vd_span bytes)
 {
     struct vd_sha256 out = {{0}};
+    EVP_MD_CTX *ctx = begin();
 
-    (void)EVP_Digest(bytes.len == 0 ? "" : bytes.ptr, bytes.len, out.bytes, NULL, sha256(), NULL);
+    if (ctx != NULL && EVP_DigestUpdate(ctx, bytes.len == 0 ? "" : bytes.ptr, bytes.len) == 1)
+        (void)EVP_DigestFinal_ex(ctx, out.bytes, NULL);
     return out;
 }
 
 /* H(key ^ pad || bytes). */
-static struct vd_sha256 padded(EVP_MD_CTX *ctx, struct vd_span key, unsigned char pad,
-                               struct vd_span bytes)
+static struct vd_sha256 padded(struct vd_span key, unsigned char pad, struct vd_span bytes)
 {
+    EVP_MD_CTX *ctx = begin();
     unsigned char block[HMAC_BLOCK_BYTES];
     struct vd_sha256 out = {{0}};
 
     for (size_t i = 0; i < sizeof(block); i++)
         block[i] = (unsigned char)((i < key.len ? (unsigned char)key.ptr[i] : 0) ^ pad);
-    if (EVP_DigestInit_ex(ctx, sha256(), NULL) == 1 &&
-        EVP_DigestUpdate(ctx, block, sizeof(block)) == 1 &&
+    if (ctx != NULL && EVP_DigestUpdate(ctx, block, sizeof(block)) == 1 &&
         EVP_DigestUpdate(ctx, bytes.len == 0 ? "" : bytes.ptr, bytes.len) == 1)
         (void)EVP_DigestFinal_ex(ctx, out.bytes, NULL);
     return out;
@@ -103,19 +131,14 @@ static struct vd_sha256 padded(EVP_MD_CTX *ctx, struct vd_span key, unsigned cha
 /* RFC 2104 by hand: libcrypto 3's own HMAC fetches the MAC and its digest by name for each call, 4 us of them. */
 struct vd_sha256 vd_hmac_sha256(struct vd_span key, struct vd_span bytes)
 {
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    struct vd_sha256 short_key, inner, out = {{0}};
+    struct vd_sha256 short_key, inner;
 
-    if (ctx == NULL)
-        return out;
     if (key.len > HMAC_BLOCK_BYTES) {
         short_key = vd_sha256(key);
         key = (struct vd_span){(const char *)short_key.bytes, VD_SHA256_BYTES};
     }
-    inner = padded(ctx, key, 0x36, bytes);
-    out = padded(ctx, key, 0x5c, (struct vd_span){(const char *)inner.bytes, VD_SHA256_BYTES});
-    EVP_MD_CTX_free(ctx);
-    return out;
+    inner = padded(key, 0x36, bytes);
+    return padded(key, 0x5c, (struct vd_span){(const char *)inner.bytes, VD_SHA256_BYTES});
 }
 
 void vd_sha256_hex(const struct vd_sha256 *digest, char out[VD_SHA256_HEX_SIZE])

@@ -4,14 +4,15 @@
  */
 #include "json/block.h"
 
+#include <assert.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "base/alloc.h"
 
-#define LEAST_BYTES   1024
-#define MOST_BYTES    65536
-#define BYTES_OF_TEXT 4 /* of tree for one of text, in events and answers */
+#define LEAST_BYTES 512
+#define MOST_BYTES  65536
+#define SCOPE_PIECE 1024 /* a larger piece of a scope is an allocation of its own */
 
 struct vd_block {
     size_t alive; /* pieces, and the writer */
@@ -25,6 +26,9 @@ union word {
     double align;           /* what a node needs */
 };
 
+/* cJSON's hooks are given no context: what they write to is the thread's innermost scope. */
+static _Thread_local struct vd_block_writer *current;
+
 static size_t rounded(size_t n)
 {
     return (n + sizeof(union word) - 1) / sizeof(union word) * sizeof(union word);
@@ -36,10 +40,8 @@ static void release(struct vd_block *block)
         (void)vd_free(block);
 }
 
-void vd_block_writer_init(struct vd_block_writer *w, size_t text_len)
+void vd_block_writer_init(struct vd_block_writer *w, size_t bytes)
 {
-    size_t bytes = text_len < MOST_BYTES ? text_len * BYTES_OF_TEXT : MOST_BYTES;
-
     *w = (struct vd_block_writer){.next_bytes = bytes < LEAST_BYTES  ? LEAST_BYTES
                                                 : bytes > MOST_BYTES ? MOST_BYTES
                                                                      : bytes};
@@ -69,14 +71,19 @@ static bool next_block(struct vd_block_writer *w, size_t least)
     return true;
 }
 
+static bool has_room(struct vd_block_writer *w, size_t need)
+{
+    return (w->block != NULL && w->block->size - w->used >= need) || next_block(w, need);
+}
+
 /* The next piece of the block, which has room for it. */
-static void *piece(struct vd_block_writer *w)
+static void *piece(struct vd_block_writer *w, size_t size)
 {
     union word *word = (union word *)(void *)(w->block->data + w->used);
 
     word->block = w->block;
     w->block->alive++;
-    w->used += sizeof(*word);
+    w->used += sizeof(*word) + rounded(size);
     return word + 1;
 }
 
@@ -84,14 +91,12 @@ cJSON *vd_block_add(struct vd_block_writer *w, size_t key_len, size_t string_len
 {
     size_t key = key_len == SIZE_MAX ? 0 : rounded(key_len + 1);
     size_t string = string_len == SIZE_MAX ? 0 : rounded(string_len + 1);
-    size_t need =
-        sizeof(union word) + sizeof(cJSON) + key + string + (string > 0 ? sizeof(union word) : 0);
     cJSON *node;
 
-    if ((w->block == NULL || w->block->size - w->used < need) && !next_block(w, need))
+    if (!has_room(w, sizeof(union word) + sizeof(cJSON) + key +
+                         (string > 0 ? sizeof(union word) + string : 0)))
         return NULL;
-    node = piece(w);
-    w->used += sizeof(*node);
+    node = piece(w, sizeof(*node));
     memset(node, 0, sizeof(*node));
     if (key > 0) {
         node->string = (char *)w->block->data + w->used;
@@ -100,19 +105,34 @@ cJSON *vd_block_add(struct vd_block_writer *w, size_t key_len, size_t string_len
         w->used += key;
     }
     if (string > 0) {
-        node->valuestring = piece(w);
+        node->valuestring = piece(w, string_len + 1);
         node->valuestring[string_len] = '\0';
-        w->used += string;
     }
     return node;
+}
+
+void vd_json_scope_begin(struct vd_json_scope *scope, size_t bytes)
+{
+    vd_block_writer_init(&scope->writer, bytes);
+    scope->outer = current;
+    current = &scope->writer;
+}
+
+void vd_json_scope_end(struct vd_json_scope *scope)
+{
+    assert(current == &scope->writer);
+    current = scope->outer;
+    vd_block_writer_fini(&scope->writer);
 }
 
 /* cJSON's hooks. */
 static void *alloc_piece(size_t size)
 {
-    union word *word =
-        size > SIZE_MAX - sizeof(*word) ? NULL : vd_realloc(NULL, sizeof(*word) + size);
+    union word *word;
 
+    if (current != NULL && size <= SCOPE_PIECE)
+        return has_room(current, sizeof(*word) + rounded(size)) ? piece(current, size) : NULL;
+    word = size > SIZE_MAX - sizeof(*word) ? NULL : vd_realloc(NULL, sizeof(*word) + size);
     if (word == NULL)
         return NULL;
     word->block = NULL;

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "json/block.h"
 #include "json/json.h"
 
 #define EXACT_MAX (1LL << 53)
@@ -69,7 +70,7 @@ bool vd_json_put(cJSON *object, const char *key, cJSON *take_item)
 
 bool vd_json_put_borrowed(cJSON *object, const char *key, const cJSON *item)
 {
-    return object != NULL && cJSON_AddItemReferenceToObject(object, key, (cJSON *)item);
+    return vd_json_put(object, key, vd_json_borrow(item));
 }
 
 bool vd_json_append(cJSON *array, cJSON *take_item)
@@ -121,9 +122,34 @@ static cJSON *copy_deep(const cJSON *node, size_t depth)
     return copy;
 }
 
+cJSON *vd_json_borrow(const cJSON *node)
+{
+    cJSON *reference = node == NULL ? NULL : cJSON_CreateNull();
+
+    if (reference == NULL)
+        return NULL;
+    *reference = (cJSON){.child = node->child,
+                         .type = (node->type | cJSON_IsReference) & ~cJSON_StringIsConst,
+                         .valuestring = node->valuestring,
+                         .valueint = node->valueint,
+                         .valuedouble = node->valuedouble};
+    return reference;
+}
+
 cJSON *vd_json_copy(const cJSON *node)
 {
-    cJSON *copy = node == NULL ? NULL : copy_deep(node, 0);
+    struct vd_json_scope scope;
+    cJSON *copy;
+
+    if (node == NULL)
+        return NULL;
+    if (node->child == NULL) {
+        copy = copy_one(node);
+    } else {
+        vd_json_scope_begin(&scope, 0);
+        copy = copy_deep(node, 0);
+        vd_json_scope_end(&scope);
+    }
 
     if (copy != NULL && copy->string != NULL) { /* a root has no key */
         cJSON_free(copy->string);

@@ -80,6 +80,8 @@ cJSON *vd_json_new_string(struct vd_span s); /* bytes must be UTF-8 */
 bool vd_json_put(cJSON *object, const char *key, cJSON *take_item);
 /* The same without a copy: item, whose tree must outlive object's and stay as it is, remains the caller's. False without memory. */
 bool vd_json_put_borrowed(cJSON *object, const char *key, const cJSON *item);
+/* A node that stands for item in another tree, without a copy: item must outlive it and stay as it is. Nothing may be put into it. */
+cJSON *vd_json_borrow(const cJSON *item);
 bool vd_json_append(cJSON *array, cJSON *take_item);
 /* Order children by key bytes (object) or by their string's bytes (array of strings): what came in no order gets one. False when
  * memory is out (the order is then as before). */

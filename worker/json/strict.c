@@ -20,6 +20,7 @@
 
 #define FIRST_KEYS   64
 #define SMALL_OBJECT 64
+#define TREE_BYTES   4 /* of one byte of text, in events and answers */
 #define EXACT_MAX    (1LL << 53)
 
 struct key {
@@ -659,7 +660,7 @@ enum vd_code vd_json_parse(struct vd_span text, cJSON **ret_tree, struct vd_err 
     struct scan s = {.root = &root, .err = err};
     enum vd_code rc;
 
-    vd_block_writer_init(&s.writer, text.len);
+    vd_block_writer_init(&s.writer, text.len * TREE_BYTES);
     rc = scan_whole(&s, text);
     vd_block_writer_fini(&s.writer);
     if (rc == VD_OK)

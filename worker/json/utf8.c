@@ -1,7 +1,7 @@
 /* json/utf8.c - see utf8.h. */
 #include "json/utf8.h"
 
-#include <stdbool.h>
+#include <string.h>
 
 static bool continues(unsigned char c)
 {
@@ -76,6 +76,25 @@ size_t vd_utf8_put(char *out, uint32_t c)
     out[2] = (char)(0x80 | (c >> 6 & 0x3F));
     out[3] = (char)(0x80 | (c & 0x3F));
     return 4;
+}
+
+bool vd_utf8_valid(struct vd_span text)
+{
+    const uint64_t tops = UINT64_C(0x8080808080808080);
+    const char *p = text.ptr, *end = text.ptr + text.len;
+    size_t n;
+
+    while (p < end) {
+        uint64_t word = tops;
+
+        if (end - p >= 8)
+            memcpy(&word, p, 8);
+        n = (word & tops) == 0 ? 8 : vd_utf8_len(p, end); /* eight of ASCII at once */
+        if (n == 0)
+            return false;
+        p += n;
+    }
+    return true;
 }
 
 size_t vd_utf8_count(struct vd_span text)

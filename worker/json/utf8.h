@@ -6,6 +6,7 @@
 #ifndef VD_JSON_UTF8_H
 #define VD_JSON_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,8 @@ size_t vd_utf8_len(const char *p, const char *end);
 uint32_t vd_utf8_get(const char *p, size_t *ret_len);
 /* Write c (a Unicode scalar value) to out, which has room for 4 bytes; returns the bytes written. */
 size_t vd_utf8_put(char *out, uint32_t c);
+/* Is all of it well-formed? */
+bool vd_utf8_valid(struct vd_span text);
 /* Characters in well-formed text. */
 size_t vd_utf8_count(struct vd_span text);
 

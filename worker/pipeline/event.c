@@ -6,8 +6,10 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "json/block.h"
 
 /* The attributes that plain JSON is mapped to, in the order of their CEL variables' programs. */
+#define ATTRIBUTES_BYTES 1024 /* of the tree: five short strings, headers, the key */
 enum attribute { ID, TYPE, TIME, SUBJECT, SOURCE, ATTRIBUTES };
 static const char *const attribute_names[ATTRIBUTES] = {"id", "type", "time", "subject", "source"};
 
@@ -409,7 +411,7 @@ static enum vd_code default_attribute(struct reading *r, enum attribute which, c
     return VD_OK;
 }
 
-static enum vd_code put_attributes(struct reading *r, const cJSON *body)
+static enum vd_code put_attributes_from(struct reading *r, const cJSON *body)
 {
     cJSON *headers = headers_tree(r->rec);
     cJSON *key = r->rec->key.ptr == NULL ? cJSON_CreateNull() : vd_json_new_string(r->rec->key);
@@ -437,6 +439,17 @@ static enum vd_code put_attributes(struct reading *r, const cJSON *body)
     }
     (void)vd_json_free(headers);
     (void)vd_json_free(key);
+    return rc;
+}
+
+static enum vd_code put_attributes(struct reading *r, const cJSON *body)
+{
+    struct vd_json_scope scope;
+    enum vd_code rc;
+
+    vd_json_scope_begin(&scope, ATTRIBUTES_BYTES);
+    rc = put_attributes_from(r, body);
+    vd_json_scope_end(&scope);
     return rc;
 }
 

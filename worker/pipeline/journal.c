@@ -157,17 +157,6 @@ void vd_journal_put(struct vd_journal *j, const char *decision_id, const char *s
 
 /* -- answers ------------------------------------------------------------------------------------------------------ */
 
-static bool is_utf8(struct vd_span s)
-{
-    const char *p = s.ptr, *end = s.ptr + s.len;
-    size_t n;
-
-    for (; p < end; p += n)
-        if ((n = vd_utf8_len(p, end)) == 0)
-            return false;
-    return true;
-}
-
 static void add_int(struct vd_buf *out, const char *name, int64_t v)
 {
     (void)vd_buf_add_c(out, ",\"");
@@ -179,7 +168,7 @@ static void add_int(struct vd_buf *out, const char *name, int64_t v)
 /* A model may write any bytes; Redis gives back text. */
 static void add_bytes(struct vd_buf *out, struct vd_span bytes)
 {
-    if (is_utf8(bytes)) {
+    if (vd_utf8_valid(bytes)) {
         (void)vd_buf_add_c(out, ",\"text\":");
         (void)vd_buf_add_json_string(out, bytes);
         return;

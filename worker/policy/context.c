@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "json/block.h"
 
 /* Reads whose reply and cost are bounded by what one key holds; nothing that writes, scans, blocks or runs scripts.
  * words: 'k' key, field or member, which may have holes; 'n' a literal index; '*' repeats the one before. */
@@ -217,6 +218,7 @@ static enum vd_code check_schema(const struct vd_policy_context *context, const 
 enum vd_code vd_context_accept(const struct vd_policy_context *context, const cJSON *raw,
                                struct vd_arena *arena, cJSON **ret_tree, struct vd_err *err)
 {
+    struct vd_json_scope scope;
     cJSON *tree;
     enum vd_code rc;
 
@@ -233,7 +235,9 @@ enum vd_code vd_context_accept(const struct vd_policy_context *context, const cJ
     rc = check_size(context, raw, err);
     if (rc != VD_OK)
         return rc;
+    vd_json_scope_begin(&scope, 0);
     tree = convert(raw, context->schema_tree);
+    vd_json_scope_end(&scope);
     if (tree == NULL)
         return vd_err_nomem(err, context->name);
     rc = check_schema(context, tree, arena, err);

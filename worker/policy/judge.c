@@ -5,7 +5,11 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "json/block.h"
 #include "policy/params.h"
+
+#define TYPICAL_BYTES                                                                              \
+    1536 /* of trees: the params twice, the evidence, the decision as rules see it */
 
 struct judging {
     struct vd_facts *facts;
@@ -363,8 +367,8 @@ static void judge_action(struct judging *j, const struct vd_action *action)
     vd_facts_set_verified(j->facts, NULL, NULL);
 }
 
-enum vd_code vd_judge(struct vd_facts *facts, const struct vd_proposal *proposal,
-                      struct vd_judgement *ret, struct vd_err *err)
+static enum vd_code judge(struct vd_facts *facts, const struct vd_proposal *proposal,
+                          struct vd_judgement *ret, struct vd_err *err)
 {
     const struct vd_policy *policy = vd_facts_policy(facts);
     const struct vd_action *action = vd_policy_action(policy, proposal->action);
@@ -399,6 +403,18 @@ enum vd_code vd_judge(struct vd_facts *facts, const struct vd_proposal *proposal
         vd_json_free(j.final);
     }
     return VD_OK;
+}
+
+enum vd_code vd_judge(struct vd_facts *facts, const struct vd_proposal *proposal,
+                      struct vd_judgement *ret, struct vd_err *err)
+{
+    struct vd_json_scope scope;
+    enum vd_code rc;
+
+    vd_json_scope_begin(&scope, TYPICAL_BYTES);
+    rc = judge(facts, proposal, ret, err);
+    vd_json_scope_end(&scope);
+    return rc;
 }
 
 const struct vd_escalate *vd_judge_escalates(struct vd_facts *facts, bool early)

@@ -3,10 +3,14 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "json/block.h"
 #include "json/utf8.h"
 #include "policy/prompt.h"
 #include "policy/redact.h"
 #include "policy/walk.h"
+
+#define SELECTION_BYTES 512  /* of nodes that only point to what is selected */
+#define DOCUMENT_BYTES  2048 /* of a clean copy: a dozen values */
 
 struct showing {
     struct vd_facts *facts;
@@ -14,6 +18,7 @@ struct showing {
     struct vd_prompt_cut *cuts;
     size_t cut_count, cut_cap;
     size_t nodes; /* that may still be copied */
+    bool borrows; /* the selection need not be copied: nothing in it is redacted */
     bool nomem;
 };
 
@@ -56,7 +61,7 @@ static size_t ascii_run(const char *p, const char *end)
 
 enum vd_code vd_prompt_clean(struct vd_arena *arena, struct vd_span text, struct vd_span *ret)
 {
-    char *out = vd_arena_alloc(arena, text.len + 1);
+    char *out = vd_arena_bytes(arena, text.len + 1);
     size_t n = 0;
 
     if (out == NULL)
@@ -113,15 +118,20 @@ static size_t whole_characters(struct vd_span text, size_t max)
     return n;
 }
 
+static bool is_plain(struct vd_span text)
+{
+    return ascii_run(text.ptr, text.ptr + text.len) == text.len;
+}
+
 static cJSON *clean_string(struct showing *s, const cJSON *node)
 {
     struct vd_arena *arena = vd_facts_arena(s->facts);
     struct vd_arena_mark mark = vd_arena_mark(arena);
-    struct vd_span text;
+    struct vd_span text = vd_json_string(node);
     cJSON *copy;
     size_t kept, whole;
 
-    if (vd_prompt_clean(arena, vd_json_string(node), &text) != VD_OK)
+    if (!is_plain(text) && vd_prompt_clean(arena, text, &text) != VD_OK)
         return out_of_memory(s);
     whole = text.len;
     kept = whole > VD_PROMPT_MAX_STRING ? whole_characters(text, VD_PROMPT_MAX_STRING) : whole;
@@ -164,27 +174,37 @@ static void pop(struct showing *s, size_t before)
 
 static cJSON *clean_copy(struct showing *s, const cJSON *node);
 
-static cJSON *clean_object(struct showing *s, const cJSON *node)
+/* Would cleaning leave it as it is? */
+static bool is_clean(struct showing *s, struct vd_span text)
 {
     struct vd_arena *arena = vd_facts_arena(s->facts);
+    struct vd_arena_mark mark = vd_arena_mark(arena);
+    struct vd_span clean;
+    bool same;
+
+    if (is_plain(text))
+        return true;
+    if (vd_prompt_clean(arena, text, &clean) != VD_OK)
+        return out_of_memory(s) != NULL;
+    same = vd_span_eq(clean, text);
+    vd_arena_rewind(arena, mark);
+    return same;
+}
+
+static cJSON *clean_object(struct showing *s, const cJSON *node)
+{
     cJSON *copy = cJSON_CreateObject();
     const cJSON *member;
 
     cJSON_ArrayForEach(member, node)
     {
-        struct vd_arena_mark mark = vd_arena_mark(arena);
-        struct vd_span key;
+        struct vd_span key = vd_span_of(member->string);
         size_t before;
-        bool plain;
 
-        if (vd_prompt_clean(arena, vd_span_of(member->string), &key) != VD_OK)
-            return vd_json_free(copy);
-        plain = vd_span_eq_c(key, member->string) && key.len <= VD_TEMPLATE_MAX_VALUE;
-        vd_arena_rewind(arena, mark);
         /* A name with hidden characters, or longer than any name is, carries text that nobody reviews: it is left out. */
-        if (!plain)
+        if (key.len > VD_TEMPLATE_MAX_VALUE || !is_clean(s, key))
             continue;
-        before = push(s, vd_span_of(member->string));
+        before = push(s, key);
         if (!vd_json_put(copy, member->string, clean_copy(s, member)))
             copy = vd_json_free(copy);
         pop(s, before);
@@ -262,13 +282,19 @@ static bool select_into(struct showing *s, const cJSON *from, cJSON *to, const s
                         size_t depth);
 
 /* What stands for child in the selection: the whole of it at the end of the path, else a container of its kind. */
-static cJSON *stand_in(const cJSON *child, bool last)
+static cJSON *stand_in(const struct showing *s, const cJSON *child, bool last)
 {
     if (last)
-        return vd_json_copy(child);
+        return s->borrows ? vd_json_borrow(child) : vd_json_copy(child);
     if (vd_json_kind(child) == VD_JSON_ARRAY)
         return cJSON_CreateArray();
     return vd_json_kind(child) == VD_JSON_OBJECT ? cJSON_CreateObject() : cJSON_CreateNull();
+}
+
+/* All of it is selected already, and it is not ours to put anything into. */
+static bool is_whole(const cJSON *node)
+{
+    return (node->type & cJSON_IsReference) != 0;
 }
 
 static bool is_container(const cJSON *node)
@@ -282,8 +308,10 @@ static bool select_member(struct showing *s, const cJSON *child, cJSON *to,
     bool last = depth + 1 == path->count;
     cJSON *there = (cJSON *)vd_json_get(to, child->string);
 
+    if (there != NULL && is_whole(there))
+        return true;
     if (there == NULL || last || !is_container(there)) {
-        cJSON *fresh = stand_in(child, last);
+        cJSON *fresh = stand_in(s, child, last);
 
         if (there != NULL)
             vd_json_free(cJSON_DetachItemViaPointer(to, there));
@@ -317,8 +345,8 @@ static bool select_items(struct showing *s, const cJSON *from, cJSON *to,
             if (!vd_json_append(to, slot))
                 return false;
         }
-        if (wanted && (last || !is_container(slot))) {
-            cJSON *fresh = stand_in(item, last);
+        if (wanted && !is_whole(slot) && (last || !is_container(slot))) {
+            cJSON *fresh = stand_in(s, item, last);
 
             if (fresh == NULL || !vd_walk_replace(to, slot, fresh)) {
                 vd_json_free(fresh);
@@ -326,7 +354,7 @@ static bool select_items(struct showing *s, const cJSON *from, cJSON *to,
             }
             slot = fresh;
         }
-        if (wanted && !last && !select_into(s, item, slot, path, depth + 1))
+        if (wanted && !last && !is_whole(slot) && !select_into(s, item, slot, path, depth + 1))
             return false;
         slot = slot->next;
         i++;
@@ -360,8 +388,10 @@ static bool select_path(struct showing *s, cJSON *document, const struct vd_path
         return true;
     name = vd_facts_policy(s->facts)->slot_names[slot];
     there = (cJSON *)vd_json_get(document, name);
+    if (there != NULL && is_whole(there))
+        return true;
     if (there == NULL || path->count == 1) {
-        cJSON *fresh = stand_in(tree, path->count == 1);
+        cJSON *fresh = stand_in(s, tree, path->count == 1);
 
         if (there != NULL)
             vd_json_free(cJSON_DetachItemViaPointer(document, there));
@@ -374,7 +404,7 @@ static bool select_path(struct showing *s, cJSON *document, const struct vd_path
 
 /* -- trust ------------------------------------------------------------------------------------------------------- */
 
-/* Splits node: its trusted parts go to *trusted, the others to *untrusted; NULL where there are none. */
+/* Splits node: its trusted parts go to *trusted, the others to *untrusted, all borrowed from node; NULL where there are none. */
 static bool split(struct showing *s, const cJSON *node, cJSON **trusted, cJSON **untrusted)
 {
     bool array = vd_json_kind(node) == VD_JSON_ARRAY;
@@ -383,11 +413,11 @@ static bool split(struct showing *s, const cJSON *node, cJSON **trusted, cJSON *
 
     *trusted = *untrusted = NULL;
     if (s->pointer.len > 0 && vd_facts_trusted(s->facts, vd_buf_span(&s->pointer))) {
-        *trusted = vd_json_copy(node);
+        *trusted = vd_json_borrow(node);
         return *trusted != NULL;
     }
     if (!is_container(node) || node->child == NULL) {
-        *untrusted = vd_json_copy(node);
+        *untrusted = vd_json_borrow(node);
         return *untrusted != NULL;
     }
     cJSON_ArrayForEach(child, node)
@@ -430,20 +460,35 @@ static size_t json_size(const cJSON *node)
     return size;
 }
 
+/* What the first `count` entries of show select. */
+static cJSON *selection(struct showing *s, size_t count)
+{
+    const struct vd_policy *policy = vd_facts_policy(s->facts);
+    cJSON *raw = cJSON_CreateObject();
+    bool ok = raw != NULL;
+
+    for (size_t i = 0; i < count && ok; i++)
+        ok = select_path(s, raw, &policy->show[i]);
+    return ok ? raw : vd_json_free(raw);
+}
+
 /* The document of the first `count` entries of show. */
 static cJSON *document_of(struct showing *s, size_t count, struct vd_span key, size_t *ret_redacted)
 {
     const struct vd_policy *policy = vd_facts_policy(s->facts);
-    cJSON *raw = cJSON_CreateObject(), *clean = NULL;
-    bool ok = raw != NULL;
+    struct vd_json_scope scope;
+    cJSON *raw, *clean = NULL;
 
     s->nodes = VD_SHOW_MAX_NODES;
     s->cut_count = 0;
-    for (size_t i = 0; i < count && ok; i++)
-        ok = select_path(s, raw, &policy->show[i]);
-    ok = ok && vd_redact(policy, VD_REDACT_PROMPT, key, raw, ret_redacted, NULL) == VD_OK;
-    if (ok)
+    vd_json_scope_begin(&scope, SELECTION_BYTES);
+    raw = selection(s, count);
+    vd_json_scope_end(&scope);
+    if (raw != NULL && vd_redact(policy, VD_REDACT_PROMPT, key, raw, ret_redacted, NULL) == VD_OK) {
+        vd_json_scope_begin(&scope, DOCUMENT_BYTES);
         clean = clean_copy(s, raw);
+        vd_json_scope_end(&scope);
+    }
     vd_json_free(raw);
     for (size_t i = count; i < policy->show_count && clean != NULL; i++)
         record_cut(s, policy->show[i].text, 0, 1, true);
@@ -453,9 +498,12 @@ static cJSON *document_of(struct showing *s, size_t count, struct vd_span key, s
 enum vd_code vd_prompt_show(struct vd_facts *facts, struct vd_span redact_key, size_t max_bytes,
                             struct vd_shown *ret, struct vd_err *err)
 {
-    struct showing s = {.facts = facts};
+    struct showing s = {.facts = facts,
+                        .borrows = !vd_redacts(vd_facts_policy(facts), VD_REDACT_PROMPT)};
     struct vd_shown shown = {0};
+    struct vd_json_scope scope;
     size_t count = vd_facts_policy(facts)->show_count;
+    bool ok;
 
     if (max_bytes == 0 || max_bytes > VD_PROMPT_MAX_DATA)
         max_bytes = VD_PROMPT_MAX_DATA;
@@ -467,8 +515,11 @@ enum vd_code vd_prompt_show(struct vd_facts *facts, struct vd_span redact_key, s
             break;
         shown.document = vd_json_free(shown.document);
     }
-    if (shown.document == NULL || s.nomem || s.pointer.failed != VD_OK ||
-        !split(&s, shown.document, &shown.trusted, &shown.untrusted)) {
+    vd_json_scope_begin(&scope, SELECTION_BYTES);
+    ok = shown.document != NULL && !s.nomem && s.pointer.failed == VD_OK &&
+         split(&s, shown.document, &shown.trusted, &shown.untrusted);
+    vd_json_scope_end(&scope);
+    if (!ok) {
         vd_shown_fini(&shown);
         vd_buf_free(&s.pointer);
         return vd_err_nomem(err, "shown facts");

@@ -84,7 +84,7 @@ static size_t tag_length(struct vd_span text)
 /* How many bytes at the start of text are left out: a tag, a URL, a character of markup. */
 static size_t left_out(struct vd_span text, bool word_start)
 {
-    unsigned char c = (unsigned char)text.ptr[0];
+    unsigned char c = text.len > 0 ? (unsigned char)text.ptr[0] : '\0';
     size_t n = c == '<' ? tag_length(text) : 0;
 
     if (n == 0 && word_start && is_scheme(c))
@@ -102,7 +102,7 @@ enum vd_code vd_rationale_clean(struct vd_arena *arena, struct vd_span text, siz
 
     if (vd_prompt_clean(arena, text, &clean) != VD_OK)
         return VD_E_NOMEM;
-    out = vd_arena_alloc(arena, clean.len + 1);
+    out = vd_arena_bytes(arena, clean.len + 1);
     if (out == NULL)
         return VD_E_NOMEM;
     for (size_t i = 0; i < clean.len && chars < max_chars;) {

@@ -6,6 +6,10 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "json/block.h"
+#include "json/utf8.h"
+
+#define TREE_BYTES 8 /* for one byte of names and values: they are short */
 
 enum shape {
     SHAPE_TEXT,   /* GET: JSON object or array, else a string */
@@ -54,18 +58,10 @@ static enum vd_code wrong(const struct read *r, const char *what, struct vd_err 
     return vd_err_set(err, VD_E_INPUT, false, "%s: %s", r->name, what);
 }
 
-/* Strings become JSON, so they must be UTF-8; the strict reader is what knows. */
+/* Strings become JSON, so they must be UTF-8. */
 static cJSON *text_node(struct vd_span s)
 {
-    struct vd_buf quoted;
-    cJSON *node = NULL;
-
-    vd_buf_init(&quoted, s.len * 6 + 3);
-    if (vd_buf_add_json_string(&quoted, s) == VD_OK &&
-        vd_json_parse(vd_buf_span(&quoted), &node, NULL) != VD_OK)
-        node = NULL;
-    vd_buf_free(&quoted);
-    return node;
+    return vd_utf8_valid(s) ? vd_json_new_string(s) : NULL;
 }
 
 /* Scores come as text: "17" is an integer, "1.5" a double, "inf" nothing that JSON has. */
@@ -123,13 +119,11 @@ static enum vd_code fill_pairs(const struct read *r, const struct vd_redis_reply
     enum vd_code rc = VD_OK;
 
     for (size_t i = 0; rc == VD_OK && i + 1 < reply->count; i += 2) {
-        cJSON *name = is_text(reply->items[i]) ? text_node(reply->items[i]->s) : NULL;
-
-        if (name == NULL || !is_text(reply->items[i + 1]))
+        if (!is_text(reply->items[i]) || !vd_utf8_valid(reply->items[i]->s) ||
+            !is_text(reply->items[i + 1]))
             rc = wrong(r, "a field name or value is not UTF-8 text", err);
         else
             rc = put_text(r, object, reply->items[i]->s, reply->items[i + 1], err);
-        (void)vd_json_free(name);
     }
     return rc;
 }
@@ -264,6 +258,7 @@ enum vd_code vd_redis_read_value(const struct vd_span *argv, size_t argc,
                                  cJSON **ret_value, struct vd_err *err)
 {
     const struct read *r = find(argv[0]);
+    struct vd_json_scope scope;
     cJSON *value = NULL;
     enum vd_code rc;
 
@@ -277,6 +272,7 @@ enum vd_code vd_redis_read_value(const struct vd_span *argv, size_t argc,
     if (max_bytes != 0 && bytes_of(reply) > max_bytes)
         return vd_err_set(err, VD_E_LIMIT, false, "%s: %zu bytes, more than max_bytes = %zu",
                           r->name, bytes_of(reply), max_bytes);
+    vd_json_scope_begin(&scope, bytes_of(reply) * TREE_BYTES);
     if (reply->kind == VD_REDIS_NIL)
         rc = VD_OK;
     else if (r->shape == SHAPE_TEXT || r->shape == SHAPE_STRING)
@@ -285,6 +281,7 @@ enum vd_code vd_redis_read_value(const struct vd_span *argv, size_t argc,
         rc = collection(r, argv, argc, reply, &value, err);
     else
         rc = scalar(r, reply, &value, err);
+    vd_json_scope_end(&scope);
     if (rc == VD_OK)
         *ret_value = value;
     return rc;

@@ -34,9 +34,10 @@ static void heap_free(void *p, void *arg)
     (void)vd_free(p);
 }
 
+/* Not zeroed: PCRE2 asks for 20 KiB of frames at the first match, and uses a few hundred bytes. */
 static void *arena_alloc(size_t size, void *arg)
 {
-    return vd_arena_alloc(arg, size);
+    return vd_arena_bytes(arg, size);
 }
 
 static void arena_free(void *p, void *arg)
