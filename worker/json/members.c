@@ -3,7 +3,9 @@
 
 #include <math.h>
 
-#define EXACT_DIGITS 1e15 /* what %.15g writes without an exponent */
+#define FRACTION_DIGITS 4
+#define FRACTION_SCALE  10000
+#define EXACT_DIGITS    1e15 /* what %.15g writes without an exponent */
 
 static bool follows(const struct vd_buf *out)
 {
@@ -36,6 +38,28 @@ void vd_json_key_n(struct vd_buf *out, const char *key, size_t len)
     out->len = (size_t)(at - out->ptr);
 }
 
+/* Short fractions, such as a confidence, without printf: the same text where dividing gives the same double back. */
+static void fraction(struct vd_buf *out, double value)
+{
+    double scaled = fabs(value) * FRACTION_SCALE;
+    int64_t digits = (int64_t)(scaled + 0.5);
+    char text[FRACTION_DIGITS + 2] = ".";
+    size_t n = FRACTION_DIGITS;
+
+    if (scaled > 1e12 || (double)digits / FRACTION_SCALE != fabs(value)) {
+        (void)vd_buf_addf(out, "%.15g", value);
+        return;
+    }
+    if (value < 0)
+        (void)vd_buf_add_char(out, '-');
+    (void)vd_buf_add_i64(out, digits / FRACTION_SCALE);
+    for (int64_t rest = digits % FRACTION_SCALE, i = FRACTION_DIGITS; i > 0; i--, rest /= 10)
+        text[i] = (char)('0' + rest % 10);
+    while (text[n] == '0')
+        n--;
+    (void)vd_buf_add(out, (struct vd_span){text, n + 1});
+}
+
 void vd_json_number_value(struct vd_buf *out, bool known, double value)
 {
     if (!known || !isfinite(value))
@@ -43,7 +67,7 @@ void vd_json_number_value(struct vd_buf *out, bool known, double value)
     else if (value == trunc(value) && fabs(value) < EXACT_DIGITS)
         (void)vd_buf_add_i64(out, (int64_t)value); /* most headrooms are whole */
     else
-        (void)vd_buf_addf(out, "%.15g", value);
+        fraction(out, value);
 }
 
 void vd_json_tree_value(struct vd_buf *out, const cJSON *tree)

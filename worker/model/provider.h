@@ -63,7 +63,8 @@ struct vd_model_schema {
 };
 
 struct vd_model_request {
-    struct vd_span system; /* trusted text only */
+    struct vd_span system;      /* trusted text only */
+    struct vd_span system_json; /* the same as a JSON string, where it is known; else empty */
     const struct vd_model_message *messages;
     size_t message_count;
     const struct vd_model_tool *tools; /* may be empty */

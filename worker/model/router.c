@@ -34,7 +34,6 @@ static void run_done(struct vd_router_call *call)
 
     TAILQ_REMOVE(&router->all, call, link);
     call->result.attempts = call->attempts;
-    call->result.body = vd_buf_span(&call->body);
     call->done(call->arg, &call->result);
     call->magic = 0;
     (void)vd_timer_free(call->timer);
@@ -86,6 +85,7 @@ enum vd_code vd_router_submit(struct vd_router *router, const struct vd_router_r
     }
     call->deadline_mono_ms = request->deadline_mono_ms;
     call->max_calls = request->max_calls;
+    call->hash_body = request->hash_body;
     call->result.model.retry_after_ms = -1;
     call->done = done;
     call->arg = arg;

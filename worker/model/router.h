@@ -21,6 +21,7 @@
 #ifndef VD_MODEL_ROUTER_H
 #define VD_MODEL_ROUTER_H
 
+#include "base/hash.h"
 #include "model/provider.h"
 
 struct vd_router;
@@ -107,10 +108,10 @@ struct vd_router_result {
     uint32_t calls;                           /* requests that were sent */
     const struct vd_router_attempt *attempts; /* borrowed until done returns */
     size_t attempt_count;
-    int64_t queue_ms;    /* spent waiting for a model's concurrency, */
-    int64_t quota_ms;    /* for its quota, */
-    int64_t retry_ms;    /* and between retries */
-    struct vd_span body; /* the request as last sent; borrowed until done returns */
+    int64_t queue_ms;           /* spent waiting for a model's concurrency, */
+    int64_t quota_ms;           /* for its quota, */
+    int64_t retry_ms;           /* and between retries */
+    struct vd_sha256 body_hash; /* of the request as last sent, where hash_body was asked for */
 };
 
 typedef void vd_router_done_fn(void *arg, const struct vd_router_result *result);
@@ -121,6 +122,7 @@ struct vd_router_request {
     size_t model_count;                     /* 1 to VD_ROUTER_MAX_MODELS */
     int64_t deadline_mono_ms;               /* of vd_loop_now_ms() */
     uint32_t max_calls; /* requests sent, over all models; 0: no bound but max_attempts */
+    bool hash_body;     /* while its bytes are still in the processor's cache */
 };
 
 enum vd_code vd_router_submit(struct vd_router *router, const struct vd_router_request *request,

@@ -123,9 +123,12 @@ static enum vd_code encode(struct vd_router_call *call, struct vd_router_model *
     vd_buf_clear(&call->body);
     call->body_model = 0;
     rc = m->ops->encode(m->instance, call->request, &call->body, err);
-    if (rc == VD_OK)
-        call->body_model = call->models[call->at] + 1;
-    return rc;
+    if (rc != VD_OK)
+        return rc;
+    call->body_model = call->models[call->at] + 1;
+    if (call->hash_body)
+        call->result.body_hash = vd_sha256(vd_buf_span(&call->body));
+    return VD_OK;
 }
 
 /* Could not even be sent: another model may do. */

@@ -45,6 +45,7 @@ struct vd_router_call {
     uint32_t tries; /* on the model at hand */
     uint32_t asked; /* calls to providers */
     struct vd_buf body;
+    bool hash_body;
     size_t body_model; /* that body was encoded for, plus one; 0: none */
     struct vd_timer *timer;
     void *provider_call;

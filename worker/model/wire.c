@@ -11,7 +11,8 @@
 #include "model/extract.h"
 #include "model/key.h"
 
-#define CALL_MAGIC 0x4d4f444cu
+#define CALL_MAGIC  0x4d4f444cu
+#define FRAME_BYTES 256 /* around the texts of a request, or of a message; a few escapes */
 
 struct wire {
     struct vd_loop *loop;
@@ -330,6 +331,19 @@ struct vd_span vd_model_schema_text(const struct vd_model_conf *conf,
     return s->full;
 }
 
+size_t vd_model_request_bytes(const struct vd_model_request *request)
+{
+    size_t n = FRAME_BYTES + request->system.len;
+
+    if (request->schema != NULL)
+        n += request->schema->full.len;
+    for (size_t i = 0; i < request->message_count; i++)
+        n += request->messages[i].text.len + FRAME_BYTES;
+    for (size_t i = 0; i < request->tool_count; i++)
+        n += request->tools[i].schema.len + request->tools[i].description.len;
+    return n;
+}
+
 void vd_model_add_system(struct vd_buf *out, const struct vd_model_conf *conf,
                          const struct vd_model_request *request)
 {
@@ -337,7 +351,10 @@ void vd_model_add_system(struct vd_buf *out, const struct vd_model_conf *conf,
 
     if (request->schema == NULL || (conf->schema_mode != VD_MODEL_SCHEMA_OBJECT &&
                                     conf->schema_mode != VD_MODEL_SCHEMA_NONE)) {
-        (void)vd_buf_add_json_string(out, request->system);
+        if (request->system_json.len > 0)
+            (void)vd_buf_add(out, request->system_json);
+        else
+            (void)vd_buf_add_json_string(out, request->system);
         return;
     }
     vd_buf_init(&text, VD_MODEL_REQUEST_MAX_BYTES);

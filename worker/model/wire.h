@@ -61,6 +61,8 @@ void vd_model_fail(struct vd_model_result *result, enum vd_model_outcome outcome
 struct vd_span vd_model_schema_text(const struct vd_model_conf *conf,
                                     const struct vd_model_request *request, bool reduced);
 /* For codecs: the system text, with the schema in words where the endpoint takes it no other way. JSON string with quotes. */
+/* About how long the request becomes, escapes aside. */
+size_t vd_model_request_bytes(const struct vd_model_request *request);
 void vd_model_add_system(struct vd_buf *out, const struct vd_model_conf *conf,
                          const struct vd_model_request *request);
 /* For codecs: a whole number at key, 0 when there is none. */

@@ -145,7 +145,7 @@ static void translate(struct vd_ask_call *c, const struct vd_router_result *r,
 static void keep(const struct vd_ask_call *c, const struct vd_router_result *r,
                  const struct vd_ask_result *result)
 {
-    struct vd_journal_answer kept = {result->answer, vd_sha256(r->body), result->calls};
+    struct vd_journal_answer kept = {result->answer, r->body_hash, result->calls};
 
     vd_journal_put_answer(c->journal, c->decision_id, c->step, &kept, c->start);
     if (c->orphan)
@@ -193,6 +193,7 @@ static enum vd_code set_messages(struct vd_ask_call *c, const struct vd_ask *ask
 
         if (m->role == VD_ROLE_SYSTEM) {
             c->request.system = m->text;
+            c->request.system_json = m->json;
             continue;
         }
         c->messages[count++] = (struct vd_model_message){.role = role_of(m->role),
@@ -318,6 +319,7 @@ enum vd_code vd_ask_start(const struct vd_ask_request *request, vd_ask_fn *done,
         .model_count = choose_models(request, models),
         .deadline_mono_ms = request->deadline_mono_ms,
         .max_calls = (uint32_t)request->calls_left,
+        .hash_body = request->journal != NULL,
     };
     struct vd_ask_call *c;
     enum vd_code rc;

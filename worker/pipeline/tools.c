@@ -125,18 +125,6 @@ static bool is_json(struct vd_span type)
             vd_span_eq_nocase(vd_span_sub(media, media.len - 5, 5), VD_LIT("+json")));
 }
 
-static bool is_utf8(struct vd_span text)
-{
-    for (const char *p = text.ptr, *end = text.ptr + text.len; p < end;) {
-        size_t len = vd_utf8_len(p, end);
-
-        if (len == 0)
-            return false;
-        p += len;
-    }
-    return true;
-}
-
 /* Why the body is no answer; NULL: *ret is it. */
 static const char *read_body(const struct vd_http_response *response, cJSON **ret)
 {
@@ -149,7 +137,7 @@ static const char *read_body(const struct vd_http_response *response, cJSON **re
                                                                  : "the answer is no valid JSON";
     if (!vd_span_starts_nocase(type, VD_LIT("text/")))
         return "the answer is neither JSON nor text";
-    if (!is_utf8(response->body))
+    if (!vd_utf8_valid(response->body))
         return "the answer is no UTF-8 text";
     *ret = vd_json_new_string(response->body);
     return *ret != NULL ? NULL : "memory is short";

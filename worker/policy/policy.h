@@ -243,6 +243,7 @@ struct vd_budget {
 /* What a model is told that no event changes, written once. Empty: it does depend on the event. */
 struct vd_fixed_texts {
     struct vd_span system;                  /* the whole system message; never empty */
+    struct vd_span system_json;             /* the same as a JSON string, with its quotes */
     struct vd_span choices;                 /* of the user message */
     struct vd_span schema[VD_SCHEMA_FORMS]; /* of the proposal, by form */
 };

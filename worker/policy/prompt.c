@@ -497,6 +497,12 @@ enum vd_code vd_prompt_fix(struct vd_policy *policy, struct vd_arena *arena, str
     vd_buf_init(&out, MESSAGE_MAX_BYTES);
     add_system(&out, policy);
     rc = keep(&out, arena, &fixed->system, err);
+    if (rc == VD_OK) {
+        out.max = 6 * MESSAGE_MAX_BYTES + 2;
+        (void)vd_buf_add_json_string(&out, fixed->system);
+        rc = keep(&out, arena, &fixed->system_json, err);
+        out.max = MESSAGE_MAX_BYTES;
+    }
     if (rc == VD_OK && is_fixed(policy)) {
         rc = write_choices(policy, NULL, &out, err);
         if (rc == VD_OK)

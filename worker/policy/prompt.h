@@ -34,6 +34,7 @@ struct vd_tool_call {
 struct vd_message {
     enum vd_role role;
     struct vd_span text;              /* UTF-8 */
+    struct vd_span json;              /* the same as a JSON string, where it is known; else empty */
     const struct vd_tool_call *calls; /* ASSISTANT: tools that it called */
     size_t call_count;
     struct vd_span call_id; /* TOOL: whose result it is, */

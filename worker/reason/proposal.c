@@ -58,11 +58,15 @@ static size_t url_length(struct vd_span text)
 
     while (i < text.len && is_scheme((unsigned char)text.ptr[i]))
         i++;
-    if (!(i > 1 && vd_span_starts(vd_span_sub(text, i, 3), VD_LIT("://"))) &&
-        !vd_span_starts_nocase(text, VD_LIT("www.")) &&
-        !vd_span_starts_nocase(text, VD_LIT("mailto:")) &&
-        !vd_span_starts_nocase(text, VD_LIT("javascript:")))
+    if (i == text.len || text.ptr[i] != ':') { /* most words end here */
+        if ((text.ptr[0] | 0x20) != 'w' || !vd_span_starts_nocase(text, VD_LIT("www.")))
+            return 0;
+    } else if (!(i > 1 && vd_span_starts(vd_span_sub(text, i, 3), VD_LIT("://"))) &&
+               !vd_span_starts_nocase(text, VD_LIT("www.")) &&
+               !vd_span_starts_nocase(text, VD_LIT("mailto:")) &&
+               !vd_span_starts_nocase(text, VD_LIT("javascript:"))) {
         return 0;
+    }
     while (end < text.len && !is_blank((unsigned char)text.ptr[end]))
         end++;
     return end;

@@ -263,7 +263,10 @@ static enum vd_code first_ask(struct vd_reason *r, const struct vd_reason_start 
                               struct vd_err *err)
 {
     const struct vd_budget *b = &vd_facts_policy(r->facts)->budget;
-    struct vd_span system = vd_facts_policy(r->facts)->fixed.system, user;
+    const struct vd_fixed_texts *fixed = &vd_facts_policy(r->facts)->fixed;
+    struct vd_message system = {
+        .role = VD_ROLE_SYSTEM, .text = fixed->system, .json = fixed->system_json};
+    struct vd_span user;
     size_t room = 0;
     enum vd_code rc = make_room(r, err);
 
@@ -273,7 +276,7 @@ static enum vd_code first_ask(struct vd_reason *r, const struct vd_reason_start 
         return rc;
     if (b->max_input_tokens > 0) {
         size_t all = (size_t)b->max_input_tokens * VD_PROMPT_BYTES_PER_TOKEN;
-        size_t frame = system.len + r->tool_bytes + VD_PROMPT_FRAME_BYTES;
+        size_t frame = system.text.len + r->tool_bytes + VD_PROMPT_FRAME_BYTES;
 
         /* 1 byte: so little that every entry of show is cut; the budget then says no by itself. */
         room = all > frame ? all - frame : 1;
@@ -285,7 +288,7 @@ static enum vd_code first_ask(struct vd_reason *r, const struct vd_reason_start 
     make_marker(r, start);
     rc = vd_prompt_user(r->facts, &r->shown, r->marker, &user, err);
     if (rc == VD_OK)
-        rc = add_message(r, VD_ROLE_SYSTEM, system, err);
+        rc = vd_reason_add_message(r, system, err);
     if (rc == VD_OK)
         rc = add_message(r, VD_ROLE_USER, user, err);
     return rc == VD_OK ? vd_reason_ask_again(r, err) : rc;

@@ -125,12 +125,19 @@ static void redacted(const struct vd_reason *r, struct vd_buf *out, const char *
 /* Each step shows the messages that it added; those before it are in the steps before. */
 static void write_messages(const struct vd_reason *r, size_t from, size_t to, struct vd_buf *out)
 {
+    bool redacts = vd_redacts(vd_facts_policy(r->facts), VD_REDACT_AUDIT);
+
     vd_json_open(out, "messages", '[');
     for (size_t i = from; i < to; i++) {
         vd_json_next(out);
         (void)vd_buf_add_char(out, '{');
         vd_json_word(out, "role", vd_role_name(r->messages[i].role));
-        redacted(r, out, "text", r->messages[i].text);
+        if (r->messages[i].json.len > 0 && !redacts) {
+            vd_json_key(out, "text");
+            (void)vd_buf_add(out, r->messages[i].json);
+        } else {
+            redacted(r, out, "text", r->messages[i].text);
+        }
         vd_json_close(out, '}');
     }
     vd_json_close(out, ']');
