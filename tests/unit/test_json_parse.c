@@ -374,7 +374,7 @@ static void every_allocation_may_fail(void **state)
     vd_buf_init(&b, 65536);
     (void)vd_buf_add_c(
         &b, "{\"a\\n\":[1,2.5,12345678901234567890,1e999,\"x\\u0000\"],\"b\":{\"c\":null},\"d\":[");
-    for (int i = 0; i < 400; i++) /* small values: their tree is far larger than their text */
+    for (int i = 0; i < 4000; i++) /* small values: their tree is far larger than their text */
         (void)vd_buf_add_c(&b, i > 0 ? ",7" : "7");
     for (int i = 0; i < 70; i++) /* more keys than fit on the stack */
         (void)vd_buf_addf(&b, "%s\"k%d\":%d", i > 0 ? "," : "],", i, i);
@@ -395,7 +395,7 @@ static void every_allocation_may_fail(void **state)
         }
         vd_json_free(tree);
     }
-    assert_true(n > 10); /* the escaped key, the keys' stack, the blocks of the tree */
+    assert_true(n > 6); /* the escaped key, the keys' stack, the blocks of the tree */
     vd_buf_free(&b);
 }
 

@@ -15,8 +15,8 @@
 #define CALL_MAGIC         0x48545450u
 #define DEFAULT_CONNECT_MS 3000
 #define DEFAULT_LOW_S      30
-#define SPARE_BODY_BYTES   16384 /* a spare handle keeps no larger response buffer */
-#define RECEIVE_BYTES      4096 /* libcurl holds one such buffer a request; answers are 1 to 4 KiB */
+#define RECEIVE_BYTES                                                                              \
+    4095 /* libcurl holds one such buffer and a NUL a request; answers are 1 to 4 KiB */
 
 /* -- finishing ------------------------------------------------------------------------------------------------------- */
 
@@ -113,7 +113,7 @@ void vd_http_collect(struct vd_http_shard *shard)
     }
 }
 
-/* A finished call becomes spare: its easy handle and buffers serve the next request. */
+/* A finished call becomes spare: its easy handle serves the next request. What it received does not wait with it for that. */
 static void run_done(struct vd_http_call *call)
 {
     struct vd_http *http = call->http;
@@ -124,8 +124,8 @@ static void run_done(struct vd_http_call *call)
     call->done(call->arg, &call->response);
     vd_http_target_release(call->target);
     call->target = NULL;
-    if (call->body.cap > SPARE_BODY_BYTES)
-        vd_buf_free(&call->body);
+    call->kept = vd_free(call->kept);
+    vd_buf_free(&call->body);
     TAILQ_INSERT_HEAD(&http->spare, call, link);
 }
 
@@ -214,6 +214,7 @@ static void *free_call(struct vd_http_call *call)
     if (call->easy != NULL)
         curl_easy_cleanup(call->easy);
     vd_buf_free(&call->body);
+    (void)vd_free(call->kept);
     return vd_free(call);
 }
 

@@ -63,7 +63,8 @@ struct vd_http_call {
     size_t header_bytes;
     size_t body_max_bytes;
     bool header_too_large;
-    char kept[VD_HTTP_KEPT_BYTES];
+    char *
+        kept; /* VD_HTTP_KEPT_BYTES, from the first kept header until done has returned; else NULL */
     size_t kept_used;
     vd_http_done_fn *done;
     void *arg;

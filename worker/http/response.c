@@ -1,32 +1,33 @@
 /* http/response.c - headers and body as they arrive, within their bounds. */
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/limits.h"
 #include "http/internal.h"
 
 static const struct {
-    const char *name;
+    struct vd_span name;
     enum vd_http_kept kept;
 } kept_names[] = {
-    {"content-type", VD_HTTP_CONTENT_TYPE},
-    {"retry-after", VD_HTTP_RETRY_AFTER},
-    {"retry-after-ms", VD_HTTP_RETRY_AFTER_MS},
-    {"x-should-retry", VD_HTTP_SHOULD_RETRY},
-    {"x-request-id", VD_HTTP_REQUEST_ID},
-    {"request-id", VD_HTTP_REQUEST_ID},
-    {"date", VD_HTTP_DATE},
-    {"x-ratelimit-limit-requests", VD_HTTP_LIMIT_REQUESTS},
-    {"anthropic-ratelimit-requests-limit", VD_HTTP_LIMIT_REQUESTS},
-    {"x-ratelimit-limit-tokens", VD_HTTP_LIMIT_TOKENS},
-    {"anthropic-ratelimit-tokens-limit", VD_HTTP_LIMIT_TOKENS},
-    {"x-ratelimit-remaining-requests", VD_HTTP_REMAINING_REQUESTS},
-    {"anthropic-ratelimit-requests-remaining", VD_HTTP_REMAINING_REQUESTS},
-    {"x-ratelimit-remaining-tokens", VD_HTTP_REMAINING_TOKENS},
-    {"anthropic-ratelimit-tokens-remaining", VD_HTTP_REMAINING_TOKENS},
-    {"x-ratelimit-reset-requests", VD_HTTP_RESET_REQUESTS},
-    {"anthropic-ratelimit-requests-reset", VD_HTTP_RESET_REQUESTS},
-    {"x-ratelimit-reset-tokens", VD_HTTP_RESET_TOKENS},
-    {"anthropic-ratelimit-tokens-reset", VD_HTTP_RESET_TOKENS},
+    {{"content-type", 12}, VD_HTTP_CONTENT_TYPE},
+    {{"retry-after", 11}, VD_HTTP_RETRY_AFTER},
+    {{"retry-after-ms", 14}, VD_HTTP_RETRY_AFTER_MS},
+    {{"x-should-retry", 14}, VD_HTTP_SHOULD_RETRY},
+    {{"x-request-id", 12}, VD_HTTP_REQUEST_ID},
+    {{"request-id", 10}, VD_HTTP_REQUEST_ID},
+    {{"date", 4}, VD_HTTP_DATE},
+    {{"x-ratelimit-limit-requests", 26}, VD_HTTP_LIMIT_REQUESTS},
+    {{"anthropic-ratelimit-requests-limit", 34}, VD_HTTP_LIMIT_REQUESTS},
+    {{"x-ratelimit-limit-tokens", 24}, VD_HTTP_LIMIT_TOKENS},
+    {{"anthropic-ratelimit-tokens-limit", 32}, VD_HTTP_LIMIT_TOKENS},
+    {{"x-ratelimit-remaining-requests", 30}, VD_HTTP_REMAINING_REQUESTS},
+    {{"anthropic-ratelimit-requests-remaining", 38}, VD_HTTP_REMAINING_REQUESTS},
+    {{"x-ratelimit-remaining-tokens", 28}, VD_HTTP_REMAINING_TOKENS},
+    {{"anthropic-ratelimit-tokens-remaining", 36}, VD_HTTP_REMAINING_TOKENS},
+    {{"x-ratelimit-reset-requests", 26}, VD_HTTP_RESET_REQUESTS},
+    {{"anthropic-ratelimit-requests-reset", 34}, VD_HTTP_RESET_REQUESTS},
+    {{"x-ratelimit-reset-tokens", 24}, VD_HTTP_RESET_TOKENS},
+    {{"anthropic-ratelimit-tokens-reset", 32}, VD_HTTP_RESET_TOKENS},
 };
 
 static void keep_header(struct vd_http_call *call, struct vd_span line)
@@ -38,8 +39,12 @@ static void keep_header(struct vd_http_call *call, struct vd_span line)
     for (size_t i = 0; i < sizeof(kept_names) / sizeof(kept_names[0]); i++) {
         struct vd_span *slot = &call->response.headers[kept_names[i].kept];
 
-        if (!vd_span_eq_nocase(name, vd_span_of(kept_names[i].name)))
+        if (name.len != kept_names[i].name.len || !vd_span_eq_nocase(name, kept_names[i].name))
             continue;
+        if (call->kept == NULL)
+            call->kept = vd_realloc(NULL, VD_HTTP_KEPT_BYTES);
+        if (call->kept == NULL)
+            return; /* as if the provider had not sent it */
         if (slot->len > 0 || value.len == 0 || value.len > VD_HTTP_HEADER_KEPT ||
             value.len > VD_HTTP_KEPT_BYTES - call->kept_used)
             return;

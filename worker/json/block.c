@@ -10,7 +10,7 @@
 
 #include "base/alloc.h"
 
-#define LEAST_BYTES 512
+#define LEAST_BYTES 480 /* with what stands in front, just below what an allocator hands out */
 #define MOST_BYTES  65536
 #define SCOPE_PIECE 1024 /* a larger piece of a scope is an allocation of its own */
 

@@ -20,8 +20,9 @@
 
 #define FIRST_KEYS   64
 #define SMALL_OBJECT 64
-#define TREE_BYTES   4 /* of one byte of text, in events and answers */
-#define EXACT_MAX    (1LL << 53)
+#define NODE_BYTES                                                                                 \
+    80 /* of a tree for each value, beside the bytes of its text: a node, and what is rounded up */
+#define EXACT_MAX (1LL << 53)
 
 struct key {
     uint64_t hash;
@@ -654,13 +655,23 @@ static enum vd_code scan_whole(struct scan *s, struct vd_span text)
     return rc;
 }
 
+/* About how large the tree of text is: a value follows each comma, colon of a key aside, and each opening bracket. */
+static size_t tree_bytes(struct vd_span text)
+{
+    size_t values = 1;
+
+    for (size_t i = 0; i < text.len; i++)
+        values += text.ptr[i] == ',' || text.ptr[i] == '{' || text.ptr[i] == '[' ? 1u : 0u;
+    return values * NODE_BYTES + text.len;
+}
+
 enum vd_code vd_json_parse(struct vd_span text, cJSON **ret_tree, struct vd_err *err)
 {
     cJSON *root = NULL;
     struct scan s = {.root = &root, .err = err};
     enum vd_code rc;
 
-    vd_block_writer_init(&s.writer, text.len * TREE_BYTES);
+    vd_block_writer_init(&s.writer, tree_bytes(text));
     rc = scan_whole(&s, text);
     vd_block_writer_fini(&s.writer);
     if (rc == VD_OK)

@@ -29,7 +29,6 @@ struct wire_call {
     struct wire *wire;
     struct vd_http_call *http_call;
     const struct vd_model_request *request;
-    struct vd_model_tool_call tool_calls[VD_MODEL_MAX_TOOL_CALLS];
     vd_model_done_fn *done;
     void *arg;
 };
@@ -221,14 +220,15 @@ static void on_response(void *arg, const struct vd_http_response *response)
     struct wire_call *call = arg;
     struct wire *wire = call->wire;
     struct vd_model_result result = {.retry_after_ms = -1};
+    struct vd_model_tool_call calls[VD_MODEL_MAX_TOOL_CALLS]; /* borrowed until done returns */
     cJSON *tree = NULL;
 
     assert(call->magic == CALL_MAGIC);
     if (response->err.code != VD_OK)
         from_http_error(response, &result);
     else if (response->status >= 200 && response->status < 300)
-        vd_model_decode(wire->codec, &wire->conf, call->request, response->body, call->tool_calls,
-                        &tree, &result);
+        vd_model_decode(wire->codec, &wire->conf, call->request, response->body, calls, &tree,
+                        &result);
     else
         vd_model_classify(response->status, response->body, &result);
     if (response->err.code == VD_OK)
@@ -333,7 +333,8 @@ struct vd_span vd_model_schema_text(const struct vd_model_conf *conf,
 
 size_t vd_model_request_bytes(const struct vd_model_request *request)
 {
-    size_t n = FRAME_BYTES + request->system.len;
+    size_t n = FRAME_BYTES +
+               (request->system_json.len > 0 ? request->system_json.len : request->system.len);
 
     if (request->schema != NULL)
         n += request->schema->full.len;

@@ -20,7 +20,6 @@ struct vd_ask_call {
     struct vd_model_message *messages; /* of the ask */
     struct vd_model_tool_call *calls;  /* of all messages */
     struct vd_model_tool *tools;
-    struct vd_tool_call called[VD_MODEL_MAX_TOOL_CALLS]; /* by the answer */
     struct vd_model_schema schema;
     struct vd_model_request request;
     vd_ask_fn *done;
@@ -86,21 +85,21 @@ static int64_t count_refused(const struct vd_router_result *r)
 }
 
 /* Where the policy has no tools, the text says which one was called. */
-static void translate_calls(struct vd_ask_call *c, const struct vd_router_result *r,
-                            struct vd_answer *answer)
+static void translate_calls(const struct vd_ask_call *c, const struct vd_router_result *r,
+                            struct vd_tool_call *called, struct vd_answer *answer)
 {
     answer->kind = VD_ANSWER_TOOL;
     answer->text = c->request.tool_count > 0 ? r->model.raw : r->model.tool_calls[0].name;
-    answer->calls = c->called;
+    answer->calls = called;
     for (size_t i = 0; i < r->model.tool_call_count && i < VD_MODEL_MAX_TOOL_CALLS; i++)
-        c->called[answer->call_count++] =
+        called[answer->call_count++] =
             (struct vd_tool_call){r->model.tool_calls[i].id, r->model.tool_calls[i].name,
                                   r->model.tool_calls[i].arguments};
 }
 
-/* What the router's last attempt means to the reasoning. */
-static void translate(struct vd_ask_call *c, const struct vd_router_result *r,
-                      struct vd_ask_result *out)
+/* What the router's last attempt means to the reasoning. called: room for the tools that were. */
+static void translate(const struct vd_ask_call *c, const struct vd_router_result *r,
+                      struct vd_tool_call *called, struct vd_ask_result *out)
 {
     const struct vd_model_conf *conf = vd_router_model(c->router, r->model_index);
 
@@ -120,7 +119,7 @@ static void translate(struct vd_ask_call *c, const struct vd_router_result *r,
     switch (r->model.outcome) {
     case VD_MODEL_OK:
         if (r->model.tool_call_count > 0)
-            translate_calls(c, r, &out->answer);
+            translate_calls(c, r, called, &out->answer);
         break;
     case VD_MODEL_LENGTH:
         out->answer.kind = VD_ANSWER_CUT;
@@ -156,9 +155,10 @@ static void on_done(void *arg, const struct vd_router_result *r)
 {
     struct vd_ask_call *c = arg;
     struct vd_ask_result result = {.stopped = false};
+    struct vd_tool_call called[VD_MODEL_MAX_TOOL_CALLS];
 
     count_attempts(c, r);
-    translate(c, r, &result);
+    translate(c, r, called, &result);
     if (c->journal != NULL && !result.stopped)
         keep(c, r, &result);
     if (c->orphan)

@@ -9,7 +9,7 @@
 #include "json/block.h"
 
 /* The attributes that plain JSON is mapped to, in the order of their CEL variables' programs. */
-#define ATTRIBUTES_BYTES 1024 /* of the tree: five short strings, headers, the key */
+#define ATTRIBUTES_BYTES 1000 /* of the tree: five short strings, headers, the key */
 enum attribute { ID, TYPE, TIME, SUBJECT, SOURCE, ATTRIBUTES };
 static const char *const attribute_names[ATTRIBUTES] = {"id", "type", "time", "subject", "source"};
 

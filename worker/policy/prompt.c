@@ -184,21 +184,24 @@ enum vd_code vd_prompt_user(struct vd_facts *facts, const struct vd_shown *shown
                             const char *marker, struct vd_span *ret, struct vd_err *err)
 {
     const struct vd_policy *p = vd_facts_policy(facts);
+    cJSON *trusted, *untrusted;
     struct vd_buf out;
-    enum vd_code rc = VD_OK;
+    enum vd_code rc = vd_prompt_split(facts, shown->document, &trusted, &untrusted, err);
 
+    if (rc != VD_OK)
+        return rc;
     vd_buf_init(&out, MESSAGE_MAX_BYTES);
     (void)vd_buf_reserve(&out, TYPICAL_BYTES);
-    if (shown->trusted != NULL) {
+    if (trusted != NULL) {
         (void)vd_buf_add_c(&out, "Facts from our own systems:\n");
-        (void)vd_json_write(&out, shown->trusted);
+        (void)vd_json_write(&out, trusted);
         (void)vd_buf_add_c(&out, "\n\n");
     }
     (void)vd_buf_addf(
         &out, "Data from outside, then the actions and choices possible for this event:\n<<<%s\n",
         marker);
-    if (shown->untrusted != NULL)
-        (void)vd_json_write(&out, shown->untrusted);
+    if (untrusted != NULL)
+        (void)vd_json_write(&out, untrusted);
     else
         (void)vd_buf_add_c(&out, "{}");
     (void)vd_buf_add_char(&out, '\n');
@@ -207,6 +210,8 @@ enum vd_code vd_prompt_user(struct vd_facts *facts, const struct vd_shown *shown
     else
         rc = write_choices(p, facts, &out, err);
     (void)vd_buf_addf(&out, "\n%s>>>\n", marker);
+    vd_json_free(trusted);
+    vd_json_free(untrusted);
     if (shown->cut_count > 0)
         (void)vd_buf_addf(&out, "\n%zu parts of it were too long and were cut.\n",
                           shown->cut_count);

@@ -53,8 +53,6 @@ struct vd_prompt_cut {
  * (what is not shown is null), so that evidence pointers hold in both. */
 struct vd_shown {
     cJSON *document;                  /* owned: vd_shown_fini() */
-    cJSON *trusted;                   /* the trusted part of it */
-    cJSON *untrusted;                 /* the rest */
     const struct vd_prompt_cut *cuts; /* in the arena */
     size_t cut_count;
     size_t redacted;
@@ -64,6 +62,9 @@ struct vd_shown {
 enum vd_code vd_prompt_show(struct vd_facts *facts, struct vd_span redact_key, size_t max_bytes,
                             struct vd_shown *ret, struct vd_err *err) VD_MUST_CHECK;
 void vd_shown_fini(struct vd_shown *shown);
+/* What of document the policy trusts, and the rest; NULL where there is none. Both borrow from document; free them before it. */
+enum vd_code vd_prompt_split(struct vd_facts *facts, const cJSON *document, cJSON **ret_trusted,
+                             cJSON **ret_untrusted, struct vd_err *err) VD_MUST_CHECK;
 
 /* The loader's last step: writes policy->fixed into arena. */
 enum vd_code vd_prompt_fix(struct vd_policy *policy, struct vd_arena *arena,

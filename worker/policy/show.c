@@ -9,8 +9,9 @@
 #include "policy/redact.h"
 #include "policy/walk.h"
 
-#define SELECTION_BYTES 512  /* of nodes that only point to what is selected */
-#define DOCUMENT_BYTES  2048 /* of a clean copy: a dozen values */
+#define SELECTION_BYTES 1024 /* of nodes that only point to what is selected */
+#define DOCUMENT_BYTES  1500 /* of a clean copy: a dozen values */
+#define SPLIT_BYTES     1200 /* of nodes that point into the copy */
 
 struct showing {
     struct vd_facts *facts;
@@ -501,9 +502,7 @@ enum vd_code vd_prompt_show(struct vd_facts *facts, struct vd_span redact_key, s
     struct showing s = {.facts = facts,
                         .borrows = !vd_redacts(vd_facts_policy(facts), VD_REDACT_PROMPT)};
     struct vd_shown shown = {0};
-    struct vd_json_scope scope;
     size_t count = vd_facts_policy(facts)->show_count;
-    bool ok;
 
     if (max_bytes == 0 || max_bytes > VD_PROMPT_MAX_DATA)
         max_bytes = VD_PROMPT_MAX_DATA;
@@ -515,16 +514,11 @@ enum vd_code vd_prompt_show(struct vd_facts *facts, struct vd_span redact_key, s
             break;
         shown.document = vd_json_free(shown.document);
     }
-    vd_json_scope_begin(&scope, SELECTION_BYTES);
-    ok = shown.document != NULL && !s.nomem && s.pointer.failed == VD_OK &&
-         split(&s, shown.document, &shown.trusted, &shown.untrusted);
-    vd_json_scope_end(&scope);
-    if (!ok) {
-        vd_shown_fini(&shown);
-        vd_buf_free(&s.pointer);
-        return vd_err_nomem(err, "shown facts");
-    }
+    if (s.nomem || s.pointer.failed != VD_OK)
+        shown.document = vd_json_free(shown.document);
     vd_buf_free(&s.pointer);
+    if (shown.document == NULL)
+        return vd_err_nomem(err, "shown facts");
     shown.cuts = s.cuts;
     shown.cut_count = s.cut_count;
     *ret = shown;
@@ -534,6 +528,28 @@ enum vd_code vd_prompt_show(struct vd_facts *facts, struct vd_span redact_key, s
 void vd_shown_fini(struct vd_shown *shown)
 {
     shown->document = vd_json_free(shown->document);
-    shown->trusted = vd_json_free(shown->trusted);
-    shown->untrusted = vd_json_free(shown->untrusted);
+}
+
+enum vd_code vd_prompt_split(struct vd_facts *facts, const cJSON *document, cJSON **ret_trusted,
+                             cJSON **ret_untrusted, struct vd_err *err)
+{
+    struct showing s = {.facts = facts};
+    struct vd_json_scope scope;
+    cJSON *trusted = NULL, *untrusted = NULL;
+    bool ok;
+
+    vd_buf_init(&s.pointer, VD_EVENT_MAX_BYTES);
+    (void)vd_buf_add_c(&s.pointer, "");
+    vd_json_scope_begin(&scope, SPLIT_BYTES);
+    ok = split(&s, document, &trusted, &untrusted) && s.pointer.failed == VD_OK;
+    vd_json_scope_end(&scope);
+    vd_buf_free(&s.pointer);
+    if (!ok) {
+        vd_json_free(trusted);
+        vd_json_free(untrusted);
+        return vd_err_nomem(err, "shown facts");
+    }
+    *ret_trusted = trusted;
+    *ret_untrusted = untrusted;
+    return VD_OK;
 }

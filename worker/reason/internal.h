@@ -64,8 +64,8 @@ struct vd_reason {
     struct vd_ask ask;
     struct vd_offered_tool *tools; /* that can be called for this event */
     size_t tool_count, tool_bytes;
-    int64_t *tool_calls; /* made so far, by index in the policy */
-    struct vd_tool_request requests[VD_TOOL_MAX_TURN];
+    int64_t *tool_calls;              /* made so far, by index in the policy */
+    struct vd_tool_request *requests; /* in the arena, VD_TOOL_MAX_TURN; where there are tools */
     size_t request_count;
     struct step *steps;
     size_t step_count, step_max;

@@ -255,7 +255,12 @@ static enum vd_code make_room(struct vd_reason *r, struct vd_err *err)
         2 + r->step_max * (vd_facts_policy(r->facts)->tool_count > 0 ? 1 + VD_TOOL_MAX_TURN : 2);
     r->steps = vd_arena_array(r->arena, r->step_max, sizeof(*r->steps));
     r->messages = vd_arena_array(r->arena, r->message_max, sizeof(*r->messages));
-    return r->steps == NULL || r->messages == NULL ? vd_err_nomem(err, "reasoning") : VD_OK;
+    if (vd_facts_policy(r->facts)->tool_count > 0)
+        r->requests = vd_arena_array(r->arena, VD_TOOL_MAX_TURN, sizeof(*r->requests));
+    return r->steps == NULL || r->messages == NULL ||
+                   (vd_facts_policy(r->facts)->tool_count > 0 && r->requests == NULL)
+               ? vd_err_nomem(err, "reasoning")
+               : VD_OK;
 }
 
 /* The first question: what is shown is cut until it fits the budget. */
