@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 
 /* Thousands of arenas wait for models at once, and most hold little: blocks begin small and double. */
-#define FIRST_BLOCK_BYTES 960
+#define FIRST_BLOCK_BYTES 480
 #define BLOCK_BYTES       8192
 #define ALIGN             alignof(max_align_t)
 

@@ -16,7 +16,7 @@
 #define DEFAULT_CONNECT_MS 3000
 #define DEFAULT_LOW_S      30
 #define RECEIVE_BYTES                                                                              \
-    4095 /* libcurl holds one such buffer and a NUL a request; answers are 1 to 4 KiB */
+    2047 /* libcurl holds one such buffer and a NUL for each request that waits; answers are 1 to 4 KiB */
 
 /* -- finishing ------------------------------------------------------------------------------------------------------- */
 

@@ -38,6 +38,7 @@ static void run_done(struct vd_router_call *call)
     call->magic = 0;
     (void)vd_timer_free(call->timer);
     vd_buf_free(&call->body);
+    (void)vd_free(call->attempts);
     (void)vd_free(call);
 }
 

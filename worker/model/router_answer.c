@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/alloc.h"
 #include "model/router_internal.h"
 
 #define QUOTA_PAUSE_MS    60000 /* before an exhausted quota is tried again */
@@ -93,7 +94,10 @@ void vd_router_note_attempt(struct vd_router_call *call, struct vd_router_model 
     uint64_t cost = 0;
 
     (void)vd_model_cost_microusd(&m->conf.prices, &r->usage, &cost);
-    if (all->attempt_count < VD_ROUTER_MAX_ATTEMPTS)
+    if (call->attempts == NULL)
+        call->attempts = vd_alloc_array(VD_ROUTER_MAX_ATTEMPTS, sizeof(*call->attempts));
+    if (call->attempts != NULL &&
+        all->attempt_count < VD_ROUTER_MAX_ATTEMPTS) /* no more are kept */
         call->attempts[all->attempt_count++] = (struct vd_router_attempt){
             call->models[call->at], r->outcome, r->http_status, r->total_us, cost, r->usage};
     all->calls += sent;

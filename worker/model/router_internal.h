@@ -55,7 +55,7 @@ struct vd_router_call {
     bool probe;
     int64_t timeout_ms;   /* of the request at hand */
     int64_t step_mono_ms; /* when it began to queue, wait or ask */
-    struct vd_router_attempt attempts[VD_ROUTER_MAX_ATTEMPTS];
+    struct vd_router_attempt *attempts; /* VD_ROUTER_MAX_ATTEMPTS, from the first on */
     struct vd_router_result result;
     bool canceled;
     vd_router_done_fn *done;
