@@ -1,5 +1,5 @@
 /* tests/bench/loop.c - the least that a worker of this kind can do with librdkafka: consume, write two records for each event, commit
- * both with the offsets in transactions of at most BATCH events. No JSON, no policy, no headers.
+ * both with the offsets in transactions of at most BATCH events. No JSON, no policy, no headers; the worker's linger.ms.
  *
  *   loop BROKERS GROUP IN OUT AUDIT COUNT BATCH DECISION_FILE AUDIT_FILE
  *
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
                                  {"enable.auto.commit", "false"},
                                  {"isolation.level", "read_committed"}};
     const char *const out[][2] = {
-        {"bootstrap.servers", argv[1]}, {"transactional.id", argv[2]}, {"linger.ms", "5"}};
+        {"bootstrap.servers", argv[1]}, {"transactional.id", argv[2]}, {"linger.ms", "2"}};
 
     producer = client(RD_KAFKA_PRODUCER, out, 3);
     must(rd_kafka_init_transactions(producer, 60000));

@@ -306,6 +306,9 @@ static void begin(struct vd_kafka *k)
         k->rk == NULL || (k->exactly_once && k->group == NULL) || k->rebuilding ||
         k->closing >= VD_CLOSING_END)
         return;
+    /* A plain commit beside the end of its consumer: closing.c says why not. What is revoked is committed before that. */
+    if (k->closing == VD_CLOSING_LEAVE && !k->exactly_once && !k->revoke_pending)
+        return;
     if (k->ready.count == 0 && !has_dirty(k))
         return;
     r = snapshot(k);

@@ -274,11 +274,38 @@ static void produce_all(struct vd_publisher *p, struct vd_batch *batch, int64_t 
 
 /* -- at least once ----------------------------------------------------------------------------------------------- */
 
+/* The offsets, within limit_ms. librdkafka's own waiting for the answer has no end, and a consumer that is closed meanwhile never gives
+ * one: so the answer comes to a queue. */
+static rd_kafka_resp_err_t commit_offsets(struct vd_publisher *p, const struct vd_batch *batch,
+                                          int64_t limit_ms)
+{
+    rd_kafka_queue_t *answers = rd_kafka_queue_new(batch->consumer);
+    rd_kafka_resp_err_t code =
+        rd_kafka_commit_queue(batch->consumer, batch->offsets, answers, NULL, NULL);
+    int64_t start = vd_mono_ms();
+    rd_kafka_event_t *event = NULL;
+
+    while (code == RD_KAFKA_RESP_ERR_NO_ERROR && event == NULL) {
+        event = rd_kafka_queue_poll(answers, 50);
+        if (event == NULL && limit(p, start, limit_ms) <= 0)
+            code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    }
+    if (event != NULL) {
+        const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
+
+        code = rd_kafka_event_error(event);
+        for (int i = 0; list != NULL && i < list->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+            code = list->elems[i].err;
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(answers);
+    return code;
+}
+
 static enum vd_publisher_answer publish_plain(struct vd_publisher *p, struct vd_batch *batch,
                                               struct vd_err *err)
 {
     rd_kafka_resp_err_t code;
-    int i;
 
     produce_all(p, batch, 35000); /* message.timeout.ms and a little */
     if (batch->code != RD_KAFKA_RESP_ERR_NO_ERROR || cancelled(p, batch)) {
@@ -288,9 +315,7 @@ static enum vd_publisher_answer publish_plain(struct vd_publisher *p, struct vd_
             return VD_PUBLISHER_UNKNOWN;
         return VD_PUBLISHER_ABORTED;
     }
-    code = rd_kafka_commit(batch->consumer, batch->offsets, 0);
-    for (i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < batch->offsets->cnt; i++)
-        code = batch->offsets->elems[i].err;
+    code = commit_offsets(p, batch, COMMIT_LIMIT_MS);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         return VD_PUBLISHER_COMMITTED;
     batch->code = code;

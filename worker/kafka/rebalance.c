@@ -534,7 +534,9 @@ static void recovery_done(void *arg)
 {
     struct recovery_work *w = arg;
     struct vd_kafka *k = w->k;
-    bool current = k->rk == w->lookup.rk;
+    /* Once the consumer leaves the group, an assignment is no help any more: librdkafka 2.0.2 ends the program over one that comes while
+     * it terminates (rd_kafka_cgrp_terminated asserts that none is in progress). */
+    bool current = k->rk == w->lookup.rk && k->closing < VD_CLOSING_LEAVE;
     int i;
 
     k->works--;
