@@ -185,11 +185,13 @@ static void digests_are_the_standards(void **state)
 {
     struct vd_sha256 d = vd_sha256(VD_LIT("abc"));
     char hex[VD_SHA256_HEX_SIZE];
-    char long_key[131];
+    char long_key[131], text[1000];
     struct vd_hasher *a = vd_hasher_new(), *b = vd_hasher_new();
     struct vd_sha256 da, db;
 
     (void)state;
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (char)(i * 7);
     vd_sha256_hex(&d, hex);
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     d = vd_hmac_sha256(VD_LIT("Jefe"),
@@ -209,6 +211,15 @@ static void digests_are_the_standards(void **state)
     da = vd_hasher_finish(a);
     db = vd_hasher_finish(b);
     assert_memory_not_equal(da.bytes, db.bytes, sizeof(da.bytes));
+    /* However it is added, it is the hash of all of it. */
+    for (size_t step = 1; step <= sizeof(text); step += step < 260 ? 1 : 97) {
+        a = vd_hasher_new();
+        for (size_t at = 0; at < sizeof(text); at += step)
+            vd_hasher_add(a, vd_span_sub((struct vd_span){text, sizeof(text)}, at, step));
+        da = vd_hasher_finish(a);
+        db = vd_sha256((struct vd_span){text, sizeof(text)});
+        assert_memory_equal(da.bytes, db.bytes, sizeof(da.bytes));
+    }
 }
 
 static void times_read_and_write_as_rfc3339(void **state)

@@ -13,8 +13,12 @@
 
 #define HMAC_BLOCK_BYTES 64 /* of SHA-256 */
 
+#define SMALL_BYTES 256 /* parts are short: what is added is collected before it is hashed */
+
 struct vd_hasher {
     EVP_MD_CTX *ctx;
+    size_t used;
+    char small[SMALL_BYTES];
 };
 
 /* Fetching an algorithm looks through libcrypto's providers under locks, and a context is two allocations: together as much as hashing
@@ -72,10 +76,23 @@ struct vd_hasher *vd_hasher_new(void)
     return h;
 }
 
+static void flush(struct vd_hasher *h)
+{
+    if (h->used > 0)
+        (void)EVP_DigestUpdate(h->ctx, h->small, h->used);
+    h->used = 0;
+}
+
 void vd_hasher_add(struct vd_hasher *h, struct vd_span bytes)
 {
-    if (bytes.len > 0)
+    if (bytes.len > SMALL_BYTES - h->used)
+        flush(h);
+    if (bytes.len > SMALL_BYTES) {
         (void)EVP_DigestUpdate(h->ctx, bytes.ptr, bytes.len);
+    } else if (bytes.len > 0) {
+        memcpy(h->small + h->used, bytes.ptr, bytes.len);
+        h->used += bytes.len;
+    }
 }
 
 void vd_hasher_part(struct vd_hasher *h, struct vd_span bytes)
@@ -97,6 +114,7 @@ struct vd_sha256 vd_hasher_finish(struct vd_hasher *take_h)
 {
     struct vd_sha256 out = {{0}};
 
+    flush(take_h);
     (void)EVP_DigestFinal_ex(take_h->ctx, out.bytes, NULL);
     EVP_MD_CTX_free(take_h->ctx);
     (void)vd_free(take_h);
