@@ -53,8 +53,8 @@ struct vd_router_call {
     struct vd_router_use reserved; /* for the request at hand; zero: nothing */
     bool denied;                   /* by the quota of some model */
     bool probe;
-    int64_t timeout_ms;   /* of the request at hand */
-    int64_t step_mono_ms; /* when it began to queue, wait or ask */
+    int64_t timeout_ms;                 /* of the request at hand */
+    int64_t step_mono_ms;               /* when it began to queue, wait or ask */
     struct vd_router_attempt *attempts; /* VD_ROUTER_MAX_ATTEMPTS, from the first on */
     struct vd_router_result result;
     bool canceled;
