@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "json/members.h"
 #include "json/utf8.h"
 #include "redis/client.h"
 
@@ -157,23 +158,15 @@ void vd_journal_put(struct vd_journal *j, const char *decision_id, const char *s
 
 /* -- answers ------------------------------------------------------------------------------------------------------ */
 
-static void add_int(struct vd_buf *out, const char *name, int64_t v)
-{
-    (void)vd_buf_add_c(out, ",\"");
-    (void)vd_buf_add_c(out, name);
-    (void)vd_buf_add_c(out, "\":");
-    (void)vd_buf_add_i64(out, v);
-}
-
 /* A model may write any bytes; Redis gives back text. */
 static void add_bytes(struct vd_buf *out, struct vd_span bytes)
 {
     if (vd_utf8_valid(bytes)) {
-        (void)vd_buf_add_c(out, ",\"text\":");
-        (void)vd_buf_add_json_string(out, bytes);
+        vd_json_text(out, "text", bytes.len > 0 ? bytes : VD_LIT(""));
         return;
     }
-    (void)vd_buf_add_c(out, ",\"base64\":\"");
+    vd_json_key(out, "base64");
+    (void)vd_buf_add_char(out, '"');
     (void)vd_base64_encode(out, bytes);
     (void)vd_buf_add_char(out, '"');
 }
@@ -181,15 +174,19 @@ static void add_bytes(struct vd_buf *out, struct vd_span bytes)
 /* Tools that were called; nothing where there were none. */
 static void add_calls(struct vd_buf *out, const struct vd_answer *answer)
 {
+    if (answer->call_count == 0)
+        return;
+    vd_json_open(out, "tool_calls", '[');
     for (size_t i = 0; i < answer->call_count; i++) {
-        (void)vd_buf_add_c(out, i == 0 ? ",\"tool_calls\":[{\"name\":" : ",{\"name\":");
-        (void)vd_buf_add_json_string(out, answer->calls[i].name);
-        (void)vd_buf_add_c(out, ",\"arguments\":");
-        (void)vd_buf_add_json_string(out, answer->calls[i].arguments);
-        (void)vd_buf_add_char(out, '}');
+        const struct vd_tool_call *c = &answer->calls[i];
+
+        vd_json_next(out);
+        (void)vd_buf_add_char(out, '{');
+        vd_json_text(out, "name", c->name.len > 0 ? c->name : VD_LIT(""));
+        vd_json_text(out, "arguments", c->arguments.len > 0 ? c->arguments : VD_LIT(""));
+        vd_json_close(out, '}');
     }
-    if (answer->call_count > 0)
-        (void)vd_buf_add_char(out, ']');
+    vd_json_close(out, ']');
 }
 
 void vd_journal_put_answer(struct vd_journal *j, const char *decision_id, unsigned step,
@@ -204,14 +201,15 @@ void vd_journal_put_answer(struct vd_journal *j, const char *decision_id, unsign
     vd_sha256_hex(&a->request, hash);
     (void)snprintf(name, sizeof(name), "%u", step);
     vd_buf_init(&out, VD_JOURNAL_STEP_MAX_BYTES);
-    (void)vd_buf_addf(&out, "{\"request\":\"%s\",\"model\":", hash);
-    (void)vd_buf_add_json_string(&out, vd_span_of(answer->model));
-    add_int(&out, "kind", (int64_t)answer->kind);
-    add_int(&out, "input_tokens", answer->input_tokens);
-    add_int(&out, "output_tokens", answer->output_tokens);
-    add_int(&out, "cost_microusd", answer->cost_microusd);
-    add_int(&out, "model_ms", answer->model_ms);
-    add_int(&out, "calls", a->calls);
+    (void)vd_buf_add_char(&out, '{');
+    vd_json_word(&out, "request", hash);
+    vd_json_text(&out, "model", vd_span_of(answer->model));
+    vd_json_integer(&out, "kind", (int64_t)answer->kind);
+    vd_json_integer(&out, "input_tokens", answer->input_tokens);
+    vd_json_integer(&out, "output_tokens", answer->output_tokens);
+    vd_json_integer(&out, "cost_microusd", answer->cost_microusd);
+    vd_json_integer(&out, "model_ms", answer->model_ms);
+    vd_json_integer(&out, "calls", a->calls);
     add_bytes(&out, answer->text);
     add_calls(&out, answer);
     (void)vd_buf_add_char(&out, '}');

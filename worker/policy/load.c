@@ -353,8 +353,11 @@ static void load_sections(struct vd_loader *ld)
 void *vd_policy_free(struct vd_policy *policy)
 {
     if (policy != NULL && policy->memory != NULL) {
-        for (struct vd_owned *o = policy->memory->owned; o != NULL; o = o->next)
+        for (struct vd_owned *o = policy->memory->owned, *next; o != NULL; o = next) {
+            next = o->next;
             (void)o->release(o->thing);
+            (void)vd_free(o);
+        }
         vd_arena_fini(&policy->memory->arena);
         vd_free(policy->memory);
     }
@@ -390,7 +393,8 @@ static enum vd_code build(struct vd_conf *conf, const char *path,
     if (ld.policy != NULL)
         ld.policy->memory = vd_alloc(sizeof(*ld.policy->memory));
     ld.files = cJSON_CreateObject();
-    if (ld.policy == NULL || ld.policy->memory == NULL || ld.files == NULL) {
+    ld.spare = vd_alloc(sizeof(*ld.spare));
+    if (ld.policy == NULL || ld.policy->memory == NULL || ld.files == NULL || ld.spare == NULL) {
         rc = vd_err_nomem(err, path);
         goto out;
     }
@@ -410,6 +414,7 @@ static enum vd_code build(struct vd_conf *conf, const char *path,
 out:
     vd_cel_env_free(ld.env);
     vd_json_free(ld.files);
+    (void)vd_free(ld.spare);
     vd_policy_free(ld.policy);
     return rc;
 }

@@ -35,7 +35,9 @@ struct vd_loader {
     struct vd_diags *diags;
     struct vd_cel_env *env; /* event, now, contexts, lets */
     cJSON *files;           /* name -> canonical text of schemas and the prompt, for the hash */
-    enum vd_code rc;        /* VD_E_NOMEM once memory was out */
+    struct vd_owned
+        *spare;      /* for the next thing that is owned: it stays in use when memory is out */
+    enum vd_code rc; /* VD_E_NOMEM once memory was out */
 };
 
 /* -- helpers ----------------------------------------------------------------------------------------------------- */
@@ -43,7 +45,8 @@ struct vd_loader {
 /* From the policy's arena; NULL sets ld->rc. */
 void *vd_ld_array(struct vd_loader *ld, size_t n, size_t size);
 const char *vd_ld_string(struct vd_loader *ld, struct vd_span s);
-/* The policy frees thing with release; without memory it is freed now and ld->rc is set. */
+/* The policy frees thing with release, and thing may be used until then, also when memory is out and ld->rc is set. Only what comes after
+ * that while it still is out is lost: freed, it would be used. */
 void vd_ld_own(struct vd_loader *ld, vd_release_fn *release, void *thing);
 void vd_ld_nomem(struct vd_loader *ld);
 /* Read a group by rows. */

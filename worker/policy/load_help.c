@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/limits.h"
 #include "policy/load.h"
 
@@ -31,16 +32,21 @@ const char *vd_ld_string(struct vd_loader *ld, struct vd_span s)
 
 void vd_ld_own(struct vd_loader *ld, vd_release_fn *release, void *thing)
 {
-    struct vd_owned *owned = vd_arena_alloc(ld->arena, sizeof(*owned));
+    struct vd_owned *owned = ld->spare;
 
-    if (owned == NULL || thing == NULL) {
-        if (thing != NULL)
-            (void)release(thing);
+    if (thing == NULL) {
         vd_ld_nomem(ld);
         return;
     }
-    *owned = (struct vd_owned){release, thing, ld->policy->memory->owned};
-    ld->policy->memory->owned = owned;
+    if (owned == NULL)
+        owned = vd_alloc(sizeof(*owned));
+    if (owned != NULL) {
+        *owned = (struct vd_owned){release, thing, ld->policy->memory->owned};
+        ld->policy->memory->owned = owned;
+    }
+    ld->spare = vd_alloc(sizeof(*ld->spare));
+    if (owned == NULL || ld->spare == NULL)
+        vd_ld_nomem(ld);
 }
 
 void vd_ld_read(struct vd_loader *ld, const struct vd_conf_node *group,
