@@ -34,9 +34,10 @@ static void free_context(void *ctx)
 
 static void set_up(void)
 {
+    int rc = pthread_key_create(&thread_context, free_context);
+
     fetched_sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    assert(fetched_sha256 != NULL); /* libcrypto's default provider has it */
-    assert(pthread_key_create(&thread_context, free_context) == 0);
+    assert(fetched_sha256 != NULL && rc == 0); /* libcrypto's default provider has it */
 }
 
 static const EVP_MD *sha256(void)

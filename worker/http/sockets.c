@@ -19,8 +19,8 @@ static void act(struct vd_http_shard *shard, curl_socket_t fd, int flags)
 
     (void)curl_multi_socket_action(shard->multi, fd, flags, &running);
     vd_http_collect(shard);
-    if (TAILQ_EMPTY(&http->finished) == 0)
-        vd_timer_start(http->soon, 0, 0);
+    if (!TAILQ_EMPTY(&http->finished))
+        vd_timer_start(http->soon, 0, 0); /* once libcurl has had all the sockets of this turn */
 }
 
 static void on_ready(void *arg, int events)

@@ -132,6 +132,7 @@ static enum vd_code encode(const struct vd_model_conf *conf, const struct vd_mod
 {
     if ((request->tool_count > 0 || as_tool(conf, request)) && conf->no_tools)
         return vd_err_set(err, VD_E_CONFIG, false, "model %s has no tools", conf->name);
+    (void)vd_buf_reserve(out, vd_model_request_bytes(request));
     (void)vd_buf_add_c(out, "{\"model\":");
     (void)vd_buf_add_json_string(out, vd_span_of(conf->model));
     add_tools(out, conf, request);
