@@ -29,12 +29,17 @@
 
 enum ending { END_KEEP, END_CLOSE, END_RESET, END_SILENCE, END_DRIP, END_FLOOD };
 
+/* Which of the client's two ways a request to http:// takes. Behind a proxy, which the server then plays, it is libcurl. */
+enum way { PLAIN, LIBCURL };
+
 struct server {
     pthread_t thread;
     int listener;
     uint16_t port;
     const char *bytes; /* sent after each request */
     enum ending ending;
+    int answers; /* END_KEEP: so many on one connection, then it ends without a word; 0: all */
+    size_t body_bytes; /* of each request, read slowly before the answer */
     atomic_bool stop;
     atomic_int connections;
     atomic_int requests;
@@ -61,20 +66,41 @@ static void finish_connection(struct server *s, int fd)
             break;
 }
 
+static void read_body(const struct server *s, int fd, size_t had)
+{
+    char block[65536];
+
+    while (had < s->body_bytes) {
+        ssize_t n = recv(fd, block, sizeof(block), 0);
+
+        if (n <= 0)
+            return;
+        had += (size_t)n;
+        (void)usleep(1000);
+    }
+}
+
 static void serve(struct server *s, int fd)
 {
-    for (;;) {
+    for (int answered = 0;; answered++) {
+        char request[sizeof(s->request)] = {0};
+        const char *end = NULL;
         size_t len = 0;
 
-        memset(s->request, 0, sizeof(s->request));
-        while (strstr(s->request, "\r\n\r\n") == NULL && len + 1 < sizeof(s->request)) {
-            ssize_t n = recv(fd, s->request + len, sizeof(s->request) - 1 - len, 0);
+        while (end == NULL && len + 1 < sizeof(request)) {
+            ssize_t n = recv(fd, request + len, sizeof(request) - 1 - len, 0);
 
             if (n <= 0)
                 return;
             len += (size_t)n;
+            end = strstr(request, "\r\n\r\n");
         }
+        memcpy(s->request, request, sizeof(request));
         s->requests++;
+        if (s->answers > 0 && answered == s->answers)
+            return;
+        if (end != NULL)
+            read_body(s, fd, len - (size_t)(end + 4 - request));
         (void)send(fd, s->bytes, strlen(s->bytes), MSG_NOSIGNAL);
         if (s->ending != END_KEEP) {
             finish_connection(s, fd);
@@ -182,18 +208,27 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void open_client(struct world *w, const char *scheme, uint16_t port,
-                        struct vd_http_conf conf)
+static void open_client_to(struct world *w, const char *scheme, const char *host, uint16_t port,
+                           enum way way, struct vd_http_conf conf)
 {
     const struct vd_http_header header = {VD_LIT("authorization"), VD_LIT("Bearer k")};
-    char url[64];
+    char url[96], proxy[64];
     struct vd_err err = {0};
 
+    (void)snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", port);
+    if (way == LIBCURL)
+        conf.proxy = proxy;
     if (vd_http_new(w->loop, &conf, &w->http, &err) != VD_OK)
         fail_msg("%s", err.msg);
-    (void)snprintf(url, sizeof(url), "%s://127.0.0.1:%u/x", scheme, port);
+    (void)snprintf(url, sizeof(url), "%s://%s:%u/x", scheme, host, port);
     if (vd_http_target_new(w->http, vd_span_of(url), &header, 1, &w->target, &err) != VD_OK)
         fail_msg("%s", err.msg);
+}
+
+static void open_client(struct world *w, const char *scheme, uint16_t port, enum way way,
+                        struct vd_http_conf conf)
+{
+    open_client_to(w, scheme, "127.0.0.1", port, way, conf);
 }
 
 static struct vd_http_call *submit(struct world *w, uint32_t timeout_ms, size_t max,
@@ -267,18 +302,20 @@ static void test_each_bad_response_is_told_apart(void **state)
     };
     struct world *w = *state;
 
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t n = 0; n < 2 * sizeof(rows) / sizeof(rows[0]); n++) {
+        enum way way = n % 2 == 0 ? PLAIN : LIBCURL;
+        size_t i = n / 2;
         struct server server;
         struct seen seen = {0};
         int64_t start = vd_mono_ms();
 
         start_server(&server, rows[i].bytes, rows[i].ending);
-        open_client(w, "http", server.port, (struct vd_http_conf){0});
+        open_client(w, "http", server.port, way, (struct vd_http_conf){0});
         (void)submit(w, 600, rows[i].max, &seen);
         turn_until(w, &seen.calls, 1);
         if (seen.response.err.code != rows[i].code)
-            fail_msg("%s: %s %s", rows[i].name, vd_code_name(seen.response.err.code),
-                     seen.response.err.msg);
+            fail_msg("%s, %s: %s %s", rows[i].name, way == PLAIN ? "plain" : "libcurl",
+                     vd_code_name(seen.response.err.code), seen.response.err.msg);
         if (rows[i].code != VD_OK)
             assert_int_equal(seen.response.err.retriable, rows[i].retriable);
         assert_int_equal(seen.response.status, rows[i].status);
@@ -298,31 +335,33 @@ static void test_header_blocks_are_bounded(void **state)
     static char bytes[40000];
     struct world *w = *state;
     struct server server;
-    struct seen seen = {0};
     size_t n = (size_t)snprintf(bytes, sizeof(bytes), "HTTP/1.1 200 OK\r\n");
 
     while (n < 20000)
         n += (size_t)snprintf(bytes + n, sizeof(bytes) - n, "x-%zu: %0100d\r\n", n, 1);
     (void)snprintf(bytes + n, sizeof(bytes) - n, "content-length: 2\r\n\r\nhi");
-    start_server(&server, bytes, END_CLOSE);
-    open_client(w, "http", server.port, (struct vd_http_conf){.header_max_bytes = 8192});
-    (void)submit(w, 1000, 0, &seen);
-    turn_until(w, &seen.calls, 1);
-    assert_int_equal(seen.response.err.code, VD_E_LIMIT);
-    close_client(w);
-    stop_server(&server);
+    for (enum way way = PLAIN; way <= LIBCURL; way++) {
+        struct seen seen = {0};
+
+        start_server(&server, bytes, END_CLOSE);
+        open_client(w, "http", server.port, way, (struct vd_http_conf){.header_max_bytes = 8192});
+        (void)submit(w, 1000, 0, &seen);
+        turn_until(w, &seen.calls, 1);
+        assert_int_equal(seen.response.err.code, VD_E_LIMIT);
+        close_client(w);
+        stop_server(&server);
+    }
 }
 
-static void test_a_connection_is_used_again_and_kept_headers_are_the_last_response_s(void **state)
+static void check_connection_is_used_again(struct world *w, enum way way)
 {
-    struct world *w = *state;
     struct server server;
 
     start_server(
         &server,
         "HTTP/1.1 429 Slow\r\nRetry-After:  7 \r\nretry-after: 8\r\ncontent-length: 2\r\n\r\nhi",
         END_KEEP);
-    open_client(w, "http", server.port, (struct vd_http_conf){0});
+    open_client(w, "http", server.port, way, (struct vd_http_conf){0});
     for (int i = 0; i < 20; i++) {
         struct seen seen = {0};
 
@@ -332,9 +371,125 @@ static void test_a_connection_is_used_again_and_kept_headers_are_the_last_respon
         assert_string_equal(seen.retry_after, "7");
         assert_string_equal(seen.body, "hi");
         assert_int_equal(seen.response.connect_us > 0, i == 0);
+        assert_true(seen.response.first_byte_us > 0);
+        assert_true(seen.response.total_us >= seen.response.first_byte_us);
     }
     assert_int_equal(server.connections, 1);
     assert_int_equal(server.requests, 20);
+    close_client(w);
+    stop_server(&server);
+}
+
+static void test_a_connection_is_used_again_and_kept_headers_are_the_last_response_s(void **state)
+{
+    check_connection_is_used_again(*state, PLAIN);
+    check_connection_is_used_again(*state, LIBCURL);
+}
+
+/* The peer may close an idle connection at the moment a request is sent on it. */
+static void test_a_request_on_a_connection_that_had_ended_is_sent_again_once(void **state)
+{
+    struct world *w = *state;
+    struct server server;
+
+    start_server(&server, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", END_KEEP);
+    server.answers = 1;
+    open_client(w, "http", server.port, PLAIN, (struct vd_http_conf){0});
+    for (int i = 0; i < 5; i++) {
+        struct seen seen = {0};
+
+        (void)submit(w, 1000, 0, &seen);
+        turn_until(w, &seen.calls, 1);
+        assert_int_equal(seen.response.err.code, VD_OK);
+        assert_string_equal(seen.body, "hi");
+    }
+    assert_int_equal(server.connections, 5);
+    assert_int_equal(server.requests, 9); /* all but the first twice */
+    close_client(w);
+    stop_server(&server);
+}
+
+static void test_an_idle_connection_that_the_peer_closes_is_forgotten(void **state)
+{
+    struct world *w = *state;
+    struct server server;
+
+    start_server(&server, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", END_CLOSE);
+    open_client(w, "http", server.port, PLAIN, (struct vd_http_conf){0});
+    for (int i = 0; i < 3; i++) {
+        struct seen seen = {0};
+
+        (void)submit(w, 1000, 0, &seen);
+        turn_until(w, &seen.calls, 1);
+        assert_int_equal(seen.response.err.code, VD_OK);
+        for (int turn = 0; turn < 5; turn++)
+            vd_loop_turn(w->loop, 10);
+    }
+    assert_int_equal(server.requests, 3);
+    assert_int_equal(server.connections, 3);
+    close_client(w);
+    stop_server(&server);
+}
+
+/* More than a socket takes at once, to a peer that reads slowly, or answers without reading. */
+static void test_a_large_body_is_sent_in_parts(void **state)
+{
+    static char body[6u << 20];
+    struct world *w = *state;
+
+    memset(body, 'x', sizeof(body));
+    for (int reads = 0; reads < 2; reads++) {
+        struct server server;
+        struct vd_http_request request = {
+            .post = true, .body = {body, sizeof(body)}, .timeout_ms = 5000};
+        struct seen seen = {0};
+
+        start_server(&server, "HTTP/1.1 413 Large\r\ncontent-length: 2\r\n\r\nhi",
+                     reads ? END_KEEP : END_SILENCE);
+        server.body_bytes = reads ? sizeof(body) : 0;
+        open_client(w, "http", server.port, PLAIN, (struct vd_http_conf){0});
+        request.target = w->target;
+        assert_int_equal(vd_http_submit(w->http, &request, on_done, &seen, NULL, NULL), VD_OK);
+        turn_until(w, &seen.calls, 1);
+        assert_int_equal(seen.response.err.code, VD_OK);
+        assert_int_equal(seen.response.status, 413);
+        assert_non_null(strstr(server.request, "Content-Length: 6291456\r\n"));
+        seen.calls = 0;
+        if (reads) { /* the connection is in order */
+            assert_int_equal(vd_http_submit(w->http, &request, on_done, &seen, NULL, NULL), VD_OK);
+            turn_until(w, &seen.calls, 1);
+            assert_int_equal(seen.response.connect_us, 0);
+        }
+        close_client(w);
+        stop_server(&server);
+    }
+}
+
+static void test_names_are_resolved_and_each_address_is_tried(void **state)
+{
+    struct world *w = *state;
+    struct server server;
+    struct seen found = {0}, unknown = {0}, left = {0};
+
+    start_server(&server, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", END_KEEP);
+    open_client_to(w, "http", "localhost", server.port, PLAIN, (struct vd_http_conf){0});
+    (void)submit(w, 2000, 0, &found); /* ::1 is asked first, where nobody listens */
+    turn_until(w, &found.calls, 1);
+    assert_int_equal(found.response.err.code, VD_OK);
+    assert_non_null(strstr(server.request, "\r\nHost: localhost:"));
+    close_client(w);
+    open_client_to(w, "http", "no-such-host.invalid", server.port, PLAIN, (struct vd_http_conf){0});
+    (void)submit(w, 2000, 0, &left);
+    close_client(w); /* with the name not resolved yet */
+    assert_int_equal(left.calls, 1);
+    assert_true(left.response.canceled);
+    open_client_to(w, "http", "no-such-host.invalid", server.port, PLAIN, (struct vd_http_conf){0});
+    (void)submit(w, 3000, 0, &unknown);
+    turn_until(w, &unknown.calls, 1);
+    assert_true(unknown.response.err.code == VD_E_REMOTE ||
+                unknown.response.err.code == VD_E_TIMEOUT);
+    assert_non_null(strstr(unknown.response.err.msg, "resolve"));
+    assert_false(unknown.response.sent);
     close_client(w);
     stop_server(&server);
 }
@@ -346,14 +501,14 @@ static void test_nobody_listening_and_plain_text_behind_https_are_errors(void **
     struct seen refused = {0}, tls = {0};
 
     start_server(&server, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", END_CLOSE);
-    open_client(w, "https", server.port, (struct vd_http_conf){0});
+    open_client(w, "https", server.port, PLAIN, (struct vd_http_conf){0});
     (void)submit(w, 1000, 0, &tls);
     turn_until(w, &tls.calls, 1);
     assert_int_not_equal(tls.response.err.code, VD_OK);
     assert_false(tls.response.sent);
     close_client(w);
     stop_server(&server);
-    open_client(w, "http", server.port, (struct vd_http_conf){0});
+    open_client(w, "http", server.port, PLAIN, (struct vd_http_conf){0});
     (void)submit(w, 1000, 0, &refused);
     turn_until(w, &refused.calls, 1);
     assert_int_equal(refused.response.err.code, VD_E_REMOTE);
@@ -362,9 +517,8 @@ static void test_nobody_listening_and_plain_text_behind_https_are_errors(void **
 }
 
 /* Libcurl 7.88 closes a socket that is still connecting without telling anybody: a poll left on it would end the process. */
-static void test_running_out_of_time_while_connecting_leaves_nothing_behind(void **state)
+static void check_running_out_of_time_while_connecting(struct world *w, enum way way)
 {
-    struct world *w = *state;
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(at);
     int listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -378,7 +532,7 @@ static void test_running_out_of_time_while_connecting_leaves_nothing_behind(void
         waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
         (void)connect(waiting[i], (struct sockaddr *)&at, len);
     }
-    open_client(w, "http", ntohs(at.sin_port), (struct vd_http_conf){0});
+    open_client(w, "http", ntohs(at.sin_port), way, (struct vd_http_conf){0});
     for (int i = 0; i < 6; i++) {
         seen.calls = 0;
         (void)submit(w, 60, 0, &seen);
@@ -392,14 +546,19 @@ static void test_running_out_of_time_while_connecting_leaves_nothing_behind(void
     (void)close(listener);
 }
 
-static void test_cancel_and_free_call_back_once(void **state)
+static void test_running_out_of_time_while_connecting_leaves_nothing_behind(void **state)
 {
-    struct world *w = *state;
+    check_running_out_of_time_while_connecting(*state, PLAIN);
+    check_running_out_of_time_while_connecting(*state, LIBCURL);
+}
+
+static void check_cancel_and_free_call_back_once(struct world *w, enum way way)
+{
     struct server server;
     struct seen canceled = {0}, freed = {0};
 
     start_server(&server, "", END_SILENCE);
-    open_client(w, "http", server.port, (struct vd_http_conf){0});
+    open_client(w, "http", server.port, way, (struct vd_http_conf){0});
     vd_http_cancel(submit(w, 5000, 0, &canceled));
     assert_int_equal(canceled.calls, 0);
     turn_until(w, &canceled.calls, 1);
@@ -412,16 +571,22 @@ static void test_cancel_and_free_call_back_once(void **state)
     stop_server(&server);
 }
 
-static void test_max_in_flight_stops_at_its_exact_boundary(void **state)
+static void test_cancel_and_free_call_back_once(void **state)
 {
-    struct world *w = *state;
+    check_cancel_and_free_call_back_once(*state, PLAIN);
+    check_cancel_and_free_call_back_once(*state, LIBCURL);
+}
+
+static void check_max_in_flight(struct world *w, enum way way)
+{
     struct server server;
     struct seen seen[3] = {{0}};
     struct vd_http_request request = {.timeout_ms = 1000};
     struct vd_err err = {0};
 
     start_server(&server, "", END_SILENCE);
-    open_client(w, "http", server.port, (struct vd_http_conf){.max_in_flight = 3, .shard_max = 2});
+    open_client(w, "http", server.port, way,
+                (struct vd_http_conf){.max_in_flight = 3, .shard_max = 2});
     for (int i = 0; i < 3; i++)
         (void)submit(w, 5000, 0, &seen[i]);
     request.target = w->target;
@@ -431,6 +596,12 @@ static void test_max_in_flight_stops_at_its_exact_boundary(void **state)
     close_client(w);
     assert_int_equal(seen[0].calls + seen[1].calls + seen[2].calls, 3);
     stop_server(&server);
+}
+
+static void test_max_in_flight_stops_at_its_exact_boundary(void **state)
+{
+    check_max_in_flight(*state, PLAIN);
+    check_max_in_flight(*state, LIBCURL);
 }
 
 static void test_memory_running_out_anywhere_still_calls_back_once(void **state)
@@ -675,6 +846,10 @@ static void test_targets_refuse_what_could_smuggle(void **state)
         {"", "x", "1"},
         {"//h/x", "x", "1"},
         {"http://h/", "x", "caf\xc3\xa9"},
+        {"http://h/", "Content-Length", "1"},
+        {"http://h/", "transfer-encoding", "chunked"},
+        {"http://h/a b", "x", "1"},
+        {"http://h/a\r\nb: c", "x", "1"},
     };
     struct world *w = *state;
     char url[VD_HTTP_URL_MAX_BYTES + 2];
@@ -706,6 +881,10 @@ int main(void)
         T(test_each_bad_response_is_told_apart),
         T(test_header_blocks_are_bounded),
         T(test_a_connection_is_used_again_and_kept_headers_are_the_last_response_s),
+        T(test_a_request_on_a_connection_that_had_ended_is_sent_again_once),
+        T(test_an_idle_connection_that_the_peer_closes_is_forgotten),
+        T(test_a_large_body_is_sent_in_parts),
+        T(test_names_are_resolved_and_each_address_is_tried),
         T(test_nobody_listening_and_plain_text_behind_https_are_errors),
         T(test_running_out_of_time_while_connecting_leaves_nothing_behind),
         T(test_cancel_and_free_call_back_once),

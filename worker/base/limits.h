@@ -129,7 +129,7 @@
 #define VD_HTTP_BODY_MAX_BYTES   (1u << 20)
 #define VD_HTTP_SHARD_MAX                                                                          \
     100 /* requests on one multi handle: libcurl looks through its connections for each (47 us at 100, 132 us at 5,000) */
-#define VD_HTTP_MAX_IN_FLIGHT 16384 /* 16 kB each */
+#define VD_HTTP_MAX_IN_FLIGHT 16384 /* 16 kB each through libcurl */
 #define VD_HTTP_URL_MAX_BYTES 4096
 
 /* -- models ------------------------------------------------------------------------------------------------------ */

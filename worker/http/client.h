@@ -1,8 +1,10 @@
 /* http/client.h - HTTP requests on the loop, thousands at once.
  *
- * Why:      providers and tools must not see curl; its cost grows with the requests on one multi handle, so there are several.
- * Source:   libcurl-multi(3), CURLMOPT_SOCKETFUNCTION; measured in shared notes: 16 kB and about 50 us a request.
- * Thread:   loop thread. Names are resolved on libcurl's own threads.
+ * Why:      providers and tools must see neither curl nor sockets. What is http:// and needs no proxy goes over the loop's own
+ *           connections (plain.c): about 1 kB and a third of libcurl's time a request. All else is libcurl's (curl.c), whose cost grows with
+ *           the requests on one multi handle, so there are several.
+ * Source:   RFC 9112; libcurl-multi(3), CURLMOPT_SOCKETFUNCTION.
+ * Thread:   loop thread. Names are resolved on the loop's pool, or libcurl's own threads.
  * Owns:     connections; response bytes until the done callback returns. Borrows request bodies until done.
  * Shapes:   body is (ptr,len), not NUL-terminated, at most the request's body_max_bytes.
  * Units:    every time-out is milliseconds.
@@ -39,7 +41,7 @@ struct vd_http_conf {
     uint32_t connect_timeout_ms; /* 0: 3000 */
     uint32_t low_speed_s;        /* give up below one byte a second for so long; 0: 30 */
     size_t header_max_bytes;     /* 0: VD_HTTP_HEADER_MAX_BYTES */
-    uint32_t shard_max;          /* requests on one multi handle; 0: VD_HTTP_SHARD_MAX */
+    uint32_t shard_max;          /* libcurl: requests on one multi handle; 0: VD_HTTP_SHARD_MAX */
     uint32_t max_in_flight;      /* 0: VD_HTTP_MAX_IN_FLIGHT */
     bool http2;                  /* over TLS, by ALPN, one connection shared by many requests */
     vd_http_allow_fn *
@@ -62,7 +64,7 @@ struct vd_http_header {
 };
 
 /* A URL with its headers, made once and used by many requests: nothing is parsed or copied a second time. Header bytes outside
- * visible ASCII, space and tab are VD_E_CONFIG. A target may be freed while requests use it; they keep it. */
+ * visible ASCII, space and tab are VD_E_CONFIG, and so are Content-Length and Transfer-Encoding, which the client sets. A target may be freed while requests use it; they keep it. */
 enum vd_code vd_http_target_new(struct vd_http *http, struct vd_span url,
                                 const struct vd_http_header *headers, size_t header_count,
                                 struct vd_http_target **ret_target,

@@ -1,9 +1,10 @@
 /* http/internal.h - what the client's files share. Nobody else includes it.
  *
- * client.c    life, requests, what an end means
- * sockets.c   libcurl's sockets and timers on the loop
- * response.c  headers and body as they arrive
- * target.c    URLs with their headers
+ * client.c    life, requests, done callbacks
+ * target.c    URLs with their headers; which of the two ways they go:
+ * plain.c     plain TCP: connections, sending, receiving     message.c  the bytes of an answer
+ * curl.c      libcurl: TLS, HTTP/2, proxies                  sockets.c  its sockets and timers on the loop
+ * response.c  headers and body as they are kept
  *
  * libcurl may call back at any time while one of its functions runs; callbacks only note. Done callbacks run in vd_http_drain().
  */
@@ -44,17 +45,29 @@ struct vd_http_target {
     char *url;
     char *host;
     struct curl_slist *headers;
+    struct vd_http_origin *origin; /* NULL: through libcurl */
+    char *head; /* with an origin: the request from its path to its last header's line end */
+    size_t head_len;
     uint32_t refs;
 };
 
 TAILQ_HEAD(vd_http_calls, vd_http_call);
 TAILQ_HEAD(vd_http_shards, vd_http_shard);
+TAILQ_HEAD(vd_http_conns, vd_http_conn);
+TAILQ_HEAD(vd_http_origins, vd_http_origin);
 
 struct vd_http_call {
     unsigned magic;
     struct vd_http *http;
-    struct vd_http_shard *shard;
+    struct vd_http_shard *shard; /* libcurl's: this and easy */
     CURL *easy;
+    struct vd_http_conn *conn; /* plain: these; NULL once over */
+    struct vd_span sending;
+    bool post;
+    int64_t began_us;
+    int64_t deadline_ms;
+    int64_t connect_deadline_ms;
+    int64_t heard_ms;               /* last sign of life */
     TAILQ_ENTRY(vd_http_call) link; /* active, finished or spare */
     struct vd_http_target *target;
     bool finished;
@@ -82,7 +95,11 @@ struct vd_http {
     size_t watched_count;
     struct vd_http_calls active;
     struct vd_http_calls finished;
-    struct vd_http_calls spare;
+    struct vd_http_calls spare; /* libcurl's, with their easy handles */
+    struct vd_http_origins origins;
+    struct vd_http_conns idle; /* of all origins, longest idle first */
+    size_t idle_count;
+    char *received; /* what plain connections read into, one after the other */
     uint32_t in_flight;
     struct vd_timer *soon;
     bool draining;
@@ -90,8 +107,15 @@ struct vd_http {
 };
 
 /* client.c */
-void vd_http_collect(struct vd_http_shard *shard); /* transfers that libcurl reports as over */
-void vd_http_drain(struct vd_http *http);          /* done callbacks of what is over */
+void vd_http_finish(struct vd_http_call *call); /* its done callback comes on a later turn */
+void vd_http_free_call(struct vd_http_call *call);
+
+/* curl.c */
+enum vd_code vd_http_curl_submit(struct vd_http_call *call, const struct vd_http_request *request);
+struct vd_http_call *vd_http_curl_take_call(struct vd_http *http); /* a spare one, or a new one */
+void vd_http_curl_cancel(struct vd_http_call *call);
+void vd_http_curl_collect(struct vd_http_shard *shard); /* transfers that libcurl reports as over */
+void vd_http_curl_close(struct vd_http *http);
 
 /* sockets.c */
 int vd_http_on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused);
@@ -100,9 +124,19 @@ void vd_http_on_timer(void *arg);
 curl_socket_t vd_http_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
 int vd_http_close_socket(void *arg, curl_socket_t fd);
 
+/* plain.c. An origin is had by reference; host without brackets. */
+struct vd_http_origin *vd_http_origin_get(struct vd_http *http, struct vd_span host,
+                                          const char *port);
+void vd_http_origin_release(struct vd_http_origin *origin); /* NULL-safe */
+void vd_http_plain_submit(struct vd_http_call *call, const struct vd_http_request *request);
+void vd_http_plain_cancel(struct vd_http_call *call);
+void vd_http_plain_close(struct vd_http *http);
+
 /* response.c */
-size_t vd_http_on_header(char *ptr, size_t size, size_t count, void *arg);
+size_t vd_http_on_header(char *ptr, size_t size, size_t count, void *arg); /* libcurl's */
 size_t vd_http_on_body(char *ptr, size_t size, size_t count, void *arg);
+void vd_http_keep_header(struct vd_http_call *call, struct vd_span name, struct vd_span value);
+void vd_http_forget_headers(struct vd_http_call *call);
 
 /* target.c */
 void vd_http_target_release(struct vd_http_target *target); /* NULL-safe */

@@ -1,4 +1,4 @@
-/* http/response.c - headers and body as they arrive, within their bounds. */
+/* http/response.c - headers and body as they are kept, within their bounds. */
 #include <string.h>
 
 #include "base/alloc.h"
@@ -30,12 +30,8 @@ static const struct {
     {{"anthropic-ratelimit-tokens-reset", 32}, VD_HTTP_RESET_TOKENS},
 };
 
-static void keep_header(struct vd_http_call *call, struct vd_span line)
+void vd_http_keep_header(struct vd_http_call *call, struct vd_span name, struct vd_span value)
 {
-    size_t colon = vd_span_find(line, ':');
-    struct vd_span name = vd_span_sub(line, 0, colon);
-    struct vd_span value = vd_span_trim(vd_span_sub(line, colon + 1, line.len));
-
     for (size_t i = 0; i < sizeof(kept_names) / sizeof(kept_names[0]); i++) {
         struct vd_span *slot = &call->response.headers[kept_names[i].kept];
 
@@ -55,7 +51,7 @@ static void keep_header(struct vd_http_call *call, struct vd_span line)
     }
 }
 
-static void forget_headers(struct vd_http_call *call)
+void vd_http_forget_headers(struct vd_http_call *call)
 {
     memset(call->response.headers, 0, sizeof(call->response.headers));
     call->kept_used = 0;
@@ -65,6 +61,7 @@ size_t vd_http_on_header(char *ptr, size_t size, size_t count, void *arg)
 {
     struct vd_http_call *call = arg;
     struct vd_span line = {ptr, size * count};
+    size_t colon = vd_span_find(line, ':');
 
     call->header_bytes += line.len;
     if (call->header_bytes > call->http->conf.header_max_bytes) {
@@ -72,9 +69,10 @@ size_t vd_http_on_header(char *ptr, size_t size, size_t count, void *arg)
         return 0;
     }
     if (vd_span_starts(line, VD_LIT("HTTP/")))
-        forget_headers(call); /* what stood before was an interim response */
+        vd_http_forget_headers(call); /* what stood before was an interim response */
     else
-        keep_header(call, line);
+        vd_http_keep_header(call, vd_span_sub(line, 0, colon),
+                            vd_span_trim(vd_span_sub(line, colon + 1, line.len)));
     return line.len;
 }
 

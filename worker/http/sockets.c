@@ -14,13 +14,10 @@
 
 static void act(struct vd_http_shard *shard, curl_socket_t fd, int flags)
 {
-    struct vd_http *http = shard->http;
     int running;
 
     (void)curl_multi_socket_action(shard->multi, fd, flags, &running);
-    vd_http_collect(shard);
-    if (!TAILQ_EMPTY(&http->finished))
-        vd_timer_start(http->soon, 0, 0); /* once libcurl has had all the sockets of this turn */
+    vd_http_curl_collect(shard);
 }
 
 static void on_ready(void *arg, int events)

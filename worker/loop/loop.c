@@ -61,6 +61,12 @@ struct blocking_work {
     void *arg;
 };
 
+struct name_lookup {
+    uv_getaddrinfo_t request;
+    vd_resolved_fn *done;
+    void *arg;
+};
+
 static enum vd_code uv_failed(struct vd_err *err, const char *what, int status)
 {
     return vd_err_set(err, status == UV_ENOMEM ? VD_E_NOMEM : VD_E_BUG, false, "%s: %s", what,
@@ -353,6 +359,33 @@ enum vd_code vd_loop_work(struct vd_loop *loop, vd_loop_fn *work, vd_loop_fn *do
         return VD_E_BUG;
     }
     return VD_OK;
+}
+
+static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
+{
+    struct name_lookup *lookup = request->data;
+
+    lookup->done(lookup->arg, status == 0 ? list : NULL, status == 0 ? NULL : uv_strerror(status));
+    uv_freeaddrinfo(list);
+    (void)vd_free(lookup);
+}
+
+enum vd_code vd_loop_resolve(struct vd_loop *loop, const char *host, const char *port,
+                             vd_resolved_fn *done, void *arg)
+{
+    static const struct addrinfo streams = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct name_lookup *lookup = vd_alloc(sizeof(*lookup));
+    int status;
+
+    if (lookup == NULL)
+        return VD_E_NOMEM;
+    *lookup = (struct name_lookup){.done = done, .arg = arg};
+    lookup->request.data = lookup;
+    status = uv_getaddrinfo(&loop->uv, &lookup->request, on_resolved, host, port, &streams);
+    if (status == 0)
+        return VD_OK;
+    (void)vd_free(lookup);
+    return status == UV_ENOMEM ? VD_E_NOMEM : VD_E_INPUT;
 }
 
 enum vd_code vd_loop_defer(struct vd_loop *loop, vd_loop_fn *fn, void *arg)

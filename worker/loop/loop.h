@@ -61,6 +61,14 @@ void *vd_wakeup_free(struct vd_wakeup *wakeup);
 enum vd_code vd_loop_work(struct vd_loop *loop, vd_loop_fn *work, vd_loop_fn *done,
                           void *arg) VD_MUST_CHECK;
 
+/* Name resolution on a pool thread: done(arg, addresses, NULL), or done(arg, NULL, why) with static text. Always exactly once, on the
+ * loop thread; the list is borrowed until done returns. VD_E_INPUT: host or port
+ * are not such. Source: getaddrinfo(3), stream sockets of every family. */
+struct addrinfo;
+typedef void vd_resolved_fn(void *arg, const struct addrinfo *list, const char *why);
+enum vd_code vd_loop_resolve(struct vd_loop *loop, const char *host, const char *port,
+                             vd_resolved_fn *done, void *arg) VD_MUST_CHECK;
+
 /* fn(arg) once, at the end of this turn (or in the next one when called from a deferred function). */
 enum vd_code vd_loop_defer(struct vd_loop *loop, vd_loop_fn *fn, void *arg) VD_MUST_CHECK;
 
