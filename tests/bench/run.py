@@ -79,12 +79,21 @@ def compact(value):
 # --- what is measured ----------------------------------------------------------------------------------------------
 
 def bare_loop(stage, count, folder, batch):
+    """What measure() tells of a worker: beside the loop runs the same reader, whose second half is the rate."""
     prefix, topic, out, audit = stage.fresh_names()
     bench.load("produce", stage.broker.bootstrap, topic, 0, count)
-    run = subprocess.run([bench.bench_binary("loop"), stage.broker.bootstrap, f"loop-{prefix}", topic, out, audit, str(count),
-                          str(batch), folder / "decision.json", folder / "audit.json"],
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(run.stdout)
+    loop = subprocess.Popen([bench.bench_binary("loop"), stage.broker.bootstrap, f"loop-{prefix}", topic, out, audit, str(count),
+                             str(batch), folder / "decision.json", folder / "audit.json"],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        seen = bench.load("copies", stage.broker.bootstrap, out, audit, 0, count, 120)
+        text = loop.communicate(timeout=20)[0]
+    finally:
+        loop.kill()
+        loop.wait()
+    if loop.returncode != 0:
+        raise bench.Wrong(f"loop: exit {loop.returncode}")
+    return {"events_per_s": bench.rate_of(seen, count), "cpu_us_per_event": json.loads(text)["cpu_us_per_event"]}
 
 
 def parts(stage, payloads, quick):

@@ -101,6 +101,11 @@ def load(*args):
     return report
 
 
+def rate_of(report, count):
+    """Outcomes a second, of the second half: the router raises the number of requests at once step by step."""
+    return round((count - count // 2) / max(report["second_half_s"], 0.001), 1)
+
+
 class VerdictUnderLoad:
     """`verdict run` with the benchmark's policy, exactly once."""
 
@@ -188,8 +193,7 @@ def measure(stage, program, count, latency_ms, paced=None):
         after = cpu_seconds(pid)
         result = {
             "decisions": count,
-            # Of the second half: the router raises the number of requests at once step by step.
-            "decisions_per_s": round((count - count // 2) / max(report["second_half_s"], 0.001), 1),
+            "decisions_per_s": rate_of(report, count),
             "cpu_us_per_decision": round((after - before) / count * 1e6, 1),
             "peak_rss_mib": round(memory_mib(pid, "VmHWM"), 1),
         }
