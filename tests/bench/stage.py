@@ -1,4 +1,4 @@
-"""What the benchmarks run on: one broker, one Redis, one simulated model, and runs of one program under load.
+"""What the benchmarks run on: one broker, one Redis, one simulated model (and TLS before it), and runs of one program under load.
 
 A run is: fresh topics, a backlog of events in them, the program started, every outcome counted by bench/load; then, when
 asked, the same program under a steady rate, for the time it adds. CPU is what the kernel counted for that one process
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from support import broker, model, paths, redis_server, worker
+from support import broker, model, paths, redis_server, tls_front, worker
 from support.processes import Process
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -62,12 +62,14 @@ class Stage:
         self.broker = broker.Broker(directory / "kafka")
         self.redis = redis_server.RedisServer(directory / "redis")
         self.model = model.ModelSim(directory)
+        self.front = tls_front.TlsFront(directory / "tls", self.model.port)
         self._runs = 0
 
     def __enter__(self):
         self.broker.start()
         self.redis.start()
         self.model.start()
+        self.front.start()
         self.model.control(rules=[{"match": "", "answers": [ANSWER]}])
         pipe = self.redis.client().pipeline()
         for n in range(SUBSCRIPTIONS):
@@ -77,7 +79,7 @@ class Stage:
         return self
 
     def __exit__(self, *exc):
-        for part in (self.model, self.redis, self.broker):
+        for part in (self.front, self.model, self.redis, self.broker):
             part.process.kill()
 
     def latency(self, ms):
@@ -107,11 +109,11 @@ def rate_of(report, count):
 
 
 class VerdictUnderLoad:
-    """`verdict run` with the benchmark's policy, exactly once."""
+    """`verdict run` with the benchmark's policy, exactly once. model: settings of its model that are not as usual."""
 
     audits = True
 
-    def __init__(self, stage, in_flight, policies="model", model_url=None):
+    def __init__(self, stage, in_flight, policies="model", model=None):
         self.prefix, self.topic, self.out, self.audit = stage.fresh_names()
         # Policies name their topic: a copy for this run's.
         folder = stage.directory / self.prefix / "billing"
@@ -121,11 +123,11 @@ class VerdictUnderLoad:
         names = {name: f"{self.prefix}.decisions.{topic}" for name, topic in
                  [("review", "review"), ("shadow", "shadow"), ("audit", "audit"), ("dead_letter", "dead-letter")]}
         conf = worker.settings(
-            stage.broker.bootstrap, stage.redis.address, model_url or stage.model.url,
+            stage.broker.bootstrap, stage.redis.address, stage.model.url,
             [{"name": self.topic, "format": "json"}], policies=folder.parent, group=f"bench-{self.prefix}")
         conf["policies"]["schemas"] = str(paths.SCHEMAS)
         conf["output"] = {"prefix": f"{self.prefix}.decisions", **names}
-        conf["models"]["main"]["max_concurrency"] = in_flight
+        conf["models"]["main"].update({"max_concurrency": in_flight, **(model or {})})
         conf["worker"] = {"max_in_flight": in_flight, "drain_timeout_ms": 2000}
         self._worker = worker.Worker(stage.directory, conf, name=f"worker-{self.prefix}")
 
