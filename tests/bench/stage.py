@@ -5,12 +5,14 @@ asked, the same program under a steady rate, for the time it adds. CPU is what t
 between being ready and its last outcome, all its threads included.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import resource
 import subprocess
 import sys
+import threading
 import time
 
 from support import broker, model, paths, redis_server, tls_front, worker
@@ -181,6 +183,29 @@ class ComparisonUnderLoad:
         return self._process.pid
 
 
+class MostAtOnce(threading.Thread):
+    """The most requests that the simulated model had open at once meanwhile, as ten looks a second tell."""
+
+    def __init__(self, simulator):
+        super().__init__(daemon=True)
+        self._simulator = simulator
+        self._over = threading.Event()
+        self.count = 0
+
+    def run(self):
+        while not self._over.wait(0.1):
+            with contextlib.suppress(OSError):  # too busy to say: the next look will
+                self.count = max(self.count, self._simulator.stats()["waiting"])
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._over.set()
+        self.join()
+
+
 def measure(stage, program, count, latency_ms, paced=None):
     """One run of a program. paced: (events, rate) for the second half, or None."""
     audit = program.audit if program.audits else "-"
@@ -191,13 +216,15 @@ def measure(stage, program, count, latency_ms, paced=None):
         pid = program.pid
         # What it took to become ready is not what a decision takes.
         before = cpu_seconds(pid)
-        report = load("collect", stage.broker.bootstrap, program.out, audit, 0, count, 120)
+        with MostAtOnce(stage.model) as most:
+            report = load("collect", stage.broker.bootstrap, program.out, audit, 0, count, 120)
         after = cpu_seconds(pid)
         result = {
             "decisions": count,
             "decisions_per_s": rate_of(report, count),
             "cpu_us_per_decision": round((after - before) / count * 1e6, 1),
             "peak_rss_mib": round(memory_mib(pid, "VmHWM"), 1),
+            "most_at_once": most.count,
         }
         if paced is not None:
             events, rate = paced(result["decisions_per_s"])
