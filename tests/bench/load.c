@@ -2,12 +2,14 @@
  *
  *   load produce BROKERS IN FIRST COUNT                          events FIRST to FIRST + COUNT - 1, as fast as the broker takes them
  *   load collect BROKERS OUT AUDIT FIRST COUNT SECONDS           reads (read_committed) until each of them has its decision and audit
+ *   load copies BROKERS OUT AUDIT FIRST COUNT SECONDS            collect, of loop.c: its decisions are one text, the number is in the key
  *   load paced BROKERS IN OUT AUDIT FIRST COUNT SECONDS RATE     both at once, RATE events a second, with the time each one took
  *
  * AUDIT may be "-": there is none. Prints one line of JSON. Exit 1 when an outcome is missing, double, or not what the policy decides.
  *
  * The tool knows nothing of the worker but its records: an event's number stands in its id, evt_00000042, and comes back in the
- * decision's event.id. Everything is counted, so a lost or repeated event cannot hide behind a rate.
+ * decision's event.id (and in the event's key, cus_00000042, which loop.c copies). Everything is counted, so a lost or repeated event
+ * cannot hide behind a rate.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -45,6 +47,7 @@ struct load {
     const char *brokers, *in, *out, *audit;
     uint64_t first, count;
     double seconds, rate;
+    bool copies; /* whose decision it is stands in the record's key, not in its text */
     int64_t *sent_us, *came_us; /* monotonic; 0: not yet */
     uint64_t decisions, audits, double_decisions, strange;
     _Atomic bool failed;
@@ -192,19 +195,34 @@ static void open_reader(struct load *l, bool at_end)
     rd_kafka_topic_partition_list_destroy(list);
 }
 
+/* The decimal number behind the mark, wherever that stands. Neither payloads nor keys end with a NUL. */
+static bool number_after(const void *text, size_t len, const char *mark, uint64_t *ret_number)
+{
+    const char *at = memmem(text, len, mark, strlen(mark));
+    const char *end = (const char *)text + len;
+    uint64_t n = 0;
+
+    if (at == NULL)
+        return false;
+    for (at += strlen(mark); at < end && *at >= '0' && *at <= '9'; at++)
+        n = n * 10 + (uint64_t)(*at - '0');
+    *ret_number = n;
+    return true;
+}
+
 static void take_decision(struct load *l, const rd_kafka_message_t *m)
 {
-    static const char id_mark[] = "\"id\":\"evt_";
     static const char decided[] = "\"status\":\"decided\"";
-    const char *at = memmem(m->payload, m->len, id_mark, sizeof(id_mark) - 1);
     uint64_t n;
 
-    if (at == NULL || memmem(m->payload, m->len, decided, sizeof(decided) - 1) == NULL) {
+    if (!number_after(m->payload, m->len, "\"id\":\"evt_", &n) ||
+        (l->copies && !number_after(m->key, m->key_len, "cus_", &n)) ||
+        memmem(m->payload, m->len, decided, sizeof(decided) - 1) == NULL) {
         if (l->strange++ == 0)
             fprintf(stderr, "load: not decided: %.*s\n", (int)m->len, (const char *)m->payload);
         return;
     }
-    n = strtoull(at + sizeof(id_mark) - 1, NULL, 10) - l->first;
+    n -= l->first;
     if (n >= l->count)
         return; /* of an earlier run in the same topic */
     if (l->came_us[n] != 0) {
@@ -296,13 +314,15 @@ int main(int argc, char **argv)
 {
     struct load l = {.audit = "-"};
     bool produces = argc == 6 && strcmp(argv[1], "produce") == 0;
-    bool collects = argc == 8 && strcmp(argv[1], "collect") == 0;
+    bool copies = argc == 8 && strcmp(argv[1], "copies") == 0;
+    bool collects = copies || (argc == 8 && strcmp(argv[1], "collect") == 0);
     bool paced = argc == 10 && strcmp(argv[1], "paced") == 0;
     char **a = argv + 2;
 
     if (!produces && !collects && !paced)
         die("usage: see the source");
     l.brokers = *a++;
+    l.copies = copies;
     if (!collects)
         l.in = *a++;
     if (!produces) {

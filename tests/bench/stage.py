@@ -1,19 +1,21 @@
-"""What the benchmarks run on: one broker, one Redis, one simulated model, and runs of one program under load.
+"""What the benchmarks run on: one broker, one Redis, one simulated model (and TLS before it), and runs of one program under load.
 
 A run is: fresh topics, a backlog of events in them, the program started, every outcome counted by bench/load; then, when
 asked, the same program under a steady rate, for the time it adds. CPU is what the kernel counted for that one process
 between being ready and its last outcome, all its threads included.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import resource
 import subprocess
 import sys
+import threading
 import time
 
-from support import broker, model, paths, redis_server, worker
+from support import broker, model, paths, redis_server, tls_front, worker
 from support.processes import Process
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -62,12 +64,14 @@ class Stage:
         self.broker = broker.Broker(directory / "kafka")
         self.redis = redis_server.RedisServer(directory / "redis")
         self.model = model.ModelSim(directory)
+        self.front = tls_front.TlsFront(directory / "tls", self.model.port)
         self._runs = 0
 
     def __enter__(self):
         self.broker.start()
         self.redis.start()
         self.model.start()
+        self.front.start()
         self.model.control(rules=[{"match": "", "answers": [ANSWER]}])
         pipe = self.redis.client().pipeline()
         for n in range(SUBSCRIPTIONS):
@@ -77,7 +81,7 @@ class Stage:
         return self
 
     def __exit__(self, *exc):
-        for part in (self.model, self.redis, self.broker):
+        for part in (self.front, self.model, self.redis, self.broker):
             part.process.kill()
 
     def latency(self, ms):
@@ -101,12 +105,17 @@ def load(*args):
     return report
 
 
+def rate_of(report, count):
+    """Outcomes a second, of the second half: the router raises the number of requests at once step by step."""
+    return round((count - count // 2) / max(report["second_half_s"], 0.001), 1)
+
+
 class VerdictUnderLoad:
-    """`verdict run` with the benchmark's policy, exactly once."""
+    """`verdict run` with the benchmark's policy, exactly once. model: settings of its model that are not as usual."""
 
     audits = True
 
-    def __init__(self, stage, in_flight, policies="model", model_url=None):
+    def __init__(self, stage, in_flight, policies="model", model=None):
         self.prefix, self.topic, self.out, self.audit = stage.fresh_names()
         # Policies name their topic: a copy for this run's.
         folder = stage.directory / self.prefix / "billing"
@@ -116,11 +125,11 @@ class VerdictUnderLoad:
         names = {name: f"{self.prefix}.decisions.{topic}" for name, topic in
                  [("review", "review"), ("shadow", "shadow"), ("audit", "audit"), ("dead_letter", "dead-letter")]}
         conf = worker.settings(
-            stage.broker.bootstrap, stage.redis.address, model_url or stage.model.url,
+            stage.broker.bootstrap, stage.redis.address, stage.model.url,
             [{"name": self.topic, "format": "json"}], policies=folder.parent, group=f"bench-{self.prefix}")
         conf["policies"]["schemas"] = str(paths.SCHEMAS)
         conf["output"] = {"prefix": f"{self.prefix}.decisions", **names}
-        conf["models"]["main"]["max_concurrency"] = in_flight
+        conf["models"]["main"].update({"max_concurrency": in_flight, **(model or {})})
         conf["worker"] = {"max_in_flight": in_flight, "drain_timeout_ms": 2000}
         self._worker = worker.Worker(stage.directory, conf, name=f"worker-{self.prefix}")
 
@@ -174,6 +183,29 @@ class ComparisonUnderLoad:
         return self._process.pid
 
 
+class MostAtOnce(threading.Thread):
+    """The most requests that the simulated model had open at once meanwhile, as ten looks a second tell."""
+
+    def __init__(self, simulator):
+        super().__init__(daemon=True)
+        self._simulator = simulator
+        self._over = threading.Event()
+        self.count = 0
+
+    def run(self):
+        while not self._over.wait(0.1):
+            with contextlib.suppress(OSError):  # too busy to say: the next look will
+                self.count = max(self.count, self._simulator.stats()["waiting"])
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._over.set()
+        self.join()
+
+
 def measure(stage, program, count, latency_ms, paced=None):
     """One run of a program. paced: (events, rate) for the second half, or None."""
     audit = program.audit if program.audits else "-"
@@ -184,14 +216,15 @@ def measure(stage, program, count, latency_ms, paced=None):
         pid = program.pid
         # What it took to become ready is not what a decision takes.
         before = cpu_seconds(pid)
-        report = load("collect", stage.broker.bootstrap, program.out, audit, 0, count, 120)
+        with MostAtOnce(stage.model) as most:
+            report = load("collect", stage.broker.bootstrap, program.out, audit, 0, count, 120)
         after = cpu_seconds(pid)
         result = {
             "decisions": count,
-            # Of the second half: the router raises the number of requests at once step by step.
-            "decisions_per_s": round((count - count // 2) / max(report["second_half_s"], 0.001), 1),
+            "decisions_per_s": rate_of(report, count),
             "cpu_us_per_decision": round((after - before) / count * 1e6, 1),
             "peak_rss_mib": round(memory_mib(pid, "VmHWM"), 1),
+            "most_at_once": most.count,
         }
         if paced is not None:
             events, rate = paced(result["decisions_per_s"])

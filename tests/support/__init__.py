@@ -9,6 +9,7 @@ settings file, its admin port, and what it writes to Kafka and Redis.
   redis_server  a real redis-server
   worker        `verdict run`, with its settings file, status and metrics
   model         models to ask: `verdict model-sim`, and a scripted server in Python
+  tls_front     TLS before a model that speaks plain HTTP
   producer      puts events into topics, also inside transactions
   reader        an independent read_committed consumer that collects what came out
   deciding      the shipped policies one event at a time, by `verdict decide`

@@ -3,7 +3,7 @@
 #
 #   build  what compiles verdict and runs its demo
 #   test   build, and what the tests need
-#   bench  test, and what the comparison worker of the benchmarks needs
+#   bench  test, and what the benchmarks need beside: the comparison worker's client, the model's TLS
 #   ci     test, and the second compiler and the checkers
 #
 # Prints nothing when nothing is missing. Otherwise it lists what and why, asks on a terminal (YES=1 answers, and so
@@ -38,10 +38,12 @@ python3-pytest                                             | test  | integration
 python3-pytest-xdist                                       | test  | integration tests beside each other
 python3-confluent-kafka                                    | test  | the tests' own Kafka client
 python3-redis                                              | test  | the tests' own Redis client
+openssl                                                    | test  | certificates of the tests' own
 python3-jsonschema                                         | test  | checks the published records independently
 default-jre-headless,openjdk-17-jre-headless,openjdk-21-jre-headless,openjdk-25-jre-headless | test | runs the real Apache Kafka broker
 maven                                                      | test  | fetches the Apache Kafka broker
 python3-aiohttp                                            | bench | the comparison worker's HTTP client
+haproxy                                                    | bench | TLS before the simulated model
 clang                                                      | ci    | second compiler, sanitizers, fuzzing
 clang-format                                               | ci    | make format-check
 clang-tidy                                                 | ci    | make lint
