@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -721,6 +723,45 @@ static void test_a_certificate_is_verified_by_chain_and_by_name(void **state)
     assert_false(wrong_name.response.err.retriable);
 }
 
+/* Debian's libcurl has a folder of certificates by default, which is not what a ca_file stands for. In a mount namespace, that folder
+ * holds the server's certificate. */
+static void test_a_ca_file_replaces_what_the_system_trusts(void **state)
+{
+    struct world *w = *state;
+    struct server holder;
+    struct seen only_in_folder = {0}, known = {0};
+    char dir[] = "/tmp/verdict-tls-XXXXXX", command[512], other[96], ca[96];
+    uint16_t port;
+    pid_t pid;
+
+    if (system("openssl version >/dev/null 2>&1") != 0 || unshare(CLONE_NEWNS) != 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", "/etc/ssl/certs", "tmpfs", 0, NULL) != 0)
+        skip();
+    assert_non_null(mkdtemp(dir));
+    start_server(&holder, "", END_CLOSE);
+    port = holder.port;
+    stop_server(&holder);
+    pid = start_tls_server(dir, port);
+    (void)snprintf(ca, sizeof(ca), "%s/cert.pem", dir);
+    (void)snprintf(other, sizeof(other), "%s/other.pem", dir);
+    (void)snprintf(command, sizeof(command),
+                   "cp %s/cert.pem /etc/ssl/certs/ && openssl rehash /etc/ssl/certs && "
+                   "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+                   "-subj /CN=other -keyout %s/other.key -out %s >/dev/null 2>&1",
+                   dir, dir, other);
+    assert_int_equal(system(command), 0);
+    get_tls(w, port, "127.0.0.1", ca, &known);
+    get_tls(w, port, "127.0.0.1", other, &only_in_folder);
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+    (void)snprintf(command, sizeof(command), "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(known.response.err.code, VD_OK);
+    assert_int_equal(only_in_folder.response.err.code, VD_E_REMOTE);
+    assert_false(only_in_folder.response.err.retriable);
+}
+
 /* -- addresses -------------------------------------------------------------------------------------------------------------- */
 
 static bool only_public(void *arg, struct vd_span host, const struct sockaddr *address)
@@ -890,6 +931,7 @@ int main(void)
         T(test_cancel_and_free_call_back_once),
         T(test_memory_running_out_anywhere_still_calls_back_once),
         T(test_a_certificate_is_verified_by_chain_and_by_name),
+        T(test_a_ca_file_replaces_what_the_system_trusts),
         T(test_max_in_flight_stops_at_its_exact_boundary),
         T(test_a_refused_address_is_never_connected_to_however_it_is_written),
         cmocka_unit_test(test_addresses_are_what_the_registries_say),

@@ -139,6 +139,9 @@ static CURLcode set_constants(struct vd_http_call *call)
     SET(CURLOPT_CLOSESOCKETDATA, (void *)http);
     if (http->conf.allow != NULL) /* a connection is kept, what its name resolved to is not */
         SET(CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+    /* The folder that Debian's libcurl has by default would be trusted beside ca_file; and with any folder libcurl 7.88 reads all
+     * certificates again for each connection (vtls/openssl.c, Curl_ssl_setup_x509_store): 18 ms and 0.85 MB. */
+    SET(CURLOPT_CAPATH, NULL);
     if (http->ca_file != NULL)
         SET(CURLOPT_CAINFO, http->ca_file);
     return rc;
