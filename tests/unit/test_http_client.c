@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "http/address.h"
@@ -233,12 +234,21 @@ static void open_client(struct world *w, const char *scheme, uint16_t port, enum
     open_client_to(w, scheme, "127.0.0.1", port, way, conf);
 }
 
+static const struct vd_span question = {"{\"q\":1}", 7};
+
+static enum vd_code question_again(void *arg, struct vd_buf *out)
+{
+    (void)arg;
+    return vd_buf_add(out, question);
+}
+
 static struct vd_http_call *submit(struct world *w, uint32_t timeout_ms, size_t max,
                                    struct seen *seen)
 {
     struct vd_http_request request = {.target = w->target,
                                       .post = true,
-                                      .body = VD_LIT("{\"q\":1}"),
+                                      .body = question,
+                                      .body_again = question_again,
                                       .timeout_ms = timeout_ms,
                                       .body_max_bytes = max};
     struct vd_http_call *call = NULL;
@@ -407,8 +417,41 @@ static void test_a_request_on_a_connection_that_had_ended_is_sent_again_once(voi
     }
     assert_int_equal(server.connections, 5);
     assert_int_equal(server.requests, 9); /* all but the first twice */
+    assert_non_null(strstr(server.request, "Content-Length: 7\r\n"));
+    assert_string_equal(strstr(server.request, "\r\n\r\n"), "\r\n\r\n{\"q\":1}");
     close_client(w);
     stop_server(&server);
+}
+
+/* Neither without its bytes, nor when a new connection ends the same way. */
+static void test_a_request_is_not_repeated_without_end(void **state)
+{
+    static const char *const good = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+    struct world *w = *state;
+
+    for (int can = 0; can < 2; can++) {
+        struct server server;
+        struct seen seen = {0};
+        struct vd_http_request request = {.post = true, .body = question, .timeout_ms = 1000};
+
+        start_server(&server, good, END_KEEP);
+        server.answers = 1;
+        open_client(w, "http", server.port, PLAIN, (struct vd_http_conf){0});
+        request.target = w->target;
+        request.body_again = can ? question_again : NULL;
+        assert_int_equal(vd_http_submit(w->http, &request, on_done, &seen, NULL, NULL), VD_OK);
+        turn_until(w, &seen.calls, 1);
+        assert_int_equal(seen.response.err.code, VD_OK);
+        server.bytes = "";
+        server.ending = END_CLOSE;
+        assert_int_equal(vd_http_submit(w->http, &request, on_done, &seen, NULL, NULL), VD_OK);
+        turn_until(w, &seen.calls, 2);
+        assert_int_equal(seen.response.err.code, VD_E_REMOTE);
+        assert_true(seen.response.err.retriable && seen.response.sent);
+        assert_int_equal(server.requests, can ? 3 : 2);
+        close_client(w);
+        stop_server(&server);
+    }
 }
 
 static void test_an_idle_connection_that_the_peer_closes_is_forgotten(void **state)
@@ -923,6 +966,7 @@ int main(void)
         T(test_header_blocks_are_bounded),
         T(test_a_connection_is_used_again_and_kept_headers_are_the_last_response_s),
         T(test_a_request_on_a_connection_that_had_ended_is_sent_again_once),
+        T(test_a_request_is_not_repeated_without_end),
         T(test_an_idle_connection_that_the_peer_closes_is_forgotten),
         T(test_a_large_body_is_sent_in_parts),
         T(test_names_are_resolved_and_each_address_is_tried),

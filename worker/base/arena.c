@@ -7,8 +7,11 @@
 
 #include "base/alloc.h"
 
-/* Thousands of arenas wait for models at once, and most hold little: blocks begin small and double. */
+/* Thousands of arenas wait for models at once, and most hold little: blocks begin small, and double once there is much. With what stands
+ * in front they just fit what an allocator hands out. */
 #define FIRST_BLOCK_BYTES 480
+#define NEXT_BLOCK_BYTES  992
+#define MUCH_BYTES        4096
 #define BLOCK_BYTES       8192
 #define ALIGN             alignof(max_align_t)
 
@@ -55,7 +58,9 @@ void vd_arena_reset(struct vd_arena *a)
 
 static struct vd_arena_block *push_block(struct vd_arena *a, size_t size)
 {
-    size_t room = a->head == NULL ? FIRST_BLOCK_BYTES : 2 * a->head->size;
+    size_t room = a->head == NULL        ? FIRST_BLOCK_BYTES
+                  : a->used < MUCH_BYTES ? NEXT_BLOCK_BYTES
+                                         : 2 * a->head->size;
     struct vd_arena_block *block;
 
     if (room > BLOCK_BYTES)

@@ -32,6 +32,7 @@ void vd_http_free_call(struct vd_http_call *call)
     if (call->easy != NULL)
         curl_easy_cleanup(call->easy);
     vd_buf_free(&call->body);
+    vd_buf_free(&call->sending);
     (void)vd_free(call->kept);
     (void)vd_free(call);
 }

@@ -5,7 +5,7 @@
  *           the requests on one multi handle, so there are several.
  * Source:   RFC 9112; libcurl-multi(3), CURLMOPT_SOCKETFUNCTION.
  * Thread:   loop thread. Names are resolved on the loop's pool, or libcurl's own threads.
- * Owns:     connections; response bytes until the done callback returns. Borrows request bodies until done.
+ * Owns:     connections; response bytes until the done callback returns.
  * Shapes:   body is (ptr,len), not NUL-terminated, at most the request's body_max_bytes.
  * Units:    every time-out is milliseconds.
  * Errors:   VD_E_TIMEOUT retriable, VD_E_REMOTE (retriable unless TLS or the address was refused), VD_E_LIMIT for a body or header
@@ -26,6 +26,7 @@
 #include "base/span.h"
 
 struct sockaddr;
+struct vd_buf;
 struct vd_loop;
 struct vd_http;
 struct vd_http_target;
@@ -75,8 +76,11 @@ void *vd_http_target_free(struct vd_http_target *target);
 
 struct vd_http_request {
     struct vd_http_target *target;
-    bool post;             /* else GET */
-    struct vd_span body;   /* borrowed until done; post only */
+    bool post;           /* else GET */
+    struct vd_span body; /* borrowed until submit returns; post only */
+    /* Writes the same body once more, until done: for a connection that turned out to have ended before the request came. NULL: such
+     * a request is not repeated, if it has a body. */
+    enum vd_code (*body_again)(void *arg, struct vd_buf *out);
     uint32_t timeout_ms;   /* whole exchange; required */
     size_t body_max_bytes; /* 0: VD_HTTP_BODY_MAX_BYTES */
 };

@@ -157,8 +157,8 @@ static CURLcode set_request(struct vd_http_call *call, const struct vd_http_requ
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)call->body_max_bytes);
     if (request->post) {
         SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_POSTFIELDS, request->body.len == 0 ? "" : request->body.ptr); /* not copied */
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len); /* says what to copy */
+        SET(CURLOPT_COPYPOSTFIELDS, request->body.len == 0 ? "" : request->body.ptr);
     } else {
         SET(CURLOPT_POSTFIELDS, NULL);
         SET(CURLOPT_HTTPGET, 1L);

@@ -62,8 +62,10 @@ struct vd_http_call {
     struct vd_http_shard *shard; /* libcurl's: this and easy */
     CURL *easy;
     struct vd_http_conn *conn; /* plain: these; NULL once over */
-    struct vd_span sending;
     bool post;
+    size_t sending_len;
+    struct vd_buf sending; /* the body, where it could not be sent at once */
+    enum vd_code (*body_again)(void *arg, struct vd_buf *out);
     int64_t began_us;
     int64_t deadline_ms;
     int64_t connect_deadline_ms;

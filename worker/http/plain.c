@@ -266,12 +266,23 @@ static void give_up(struct vd_http_conn *conn)
     (void)close_conn(conn);
 }
 
+/* The body once more, where it is not here any more. */
+static bool has_body_again(struct vd_http_call *call)
+{
+    if (call->sending_len == 0 || call->sending.len > 0)
+        return true;
+    call->sending.max =
+        2 * call->sending_len + 65536; /* who writes it may ask for more room first */
+    return call->body_again != NULL && call->body_again(call->arg, &call->sending) == VD_OK &&
+           call->sending.failed == VD_OK && call->sending.len == call->sending_len;
+}
+
 /* The connection ended too early. The peer may have closed it, idle, while the request was on its way: then once more. */
 static void lost(struct vd_http_conn *conn)
 {
     struct vd_http_call *call = conn->call;
 
-    if (!conn->reused || call->response.first_byte_us > 0) {
+    if (!conn->reused || call->response.first_byte_us > 0 || !has_body_again(call)) {
         give_up(conn);
         return;
     }
@@ -321,7 +332,8 @@ static size_t skip(struct iovec *parts, size_t count, size_t bytes)
     return left;
 }
 
-static void send_request(struct vd_http_conn *conn)
+/* body: where it stands now. */
+static void send_request(struct vd_http_conn *conn, struct vd_span body)
 {
     const struct vd_http_call *call = conn->call;
     const struct vd_http_target *target = call->target;
@@ -334,14 +346,14 @@ static void send_request(struct vd_http_conn *conn)
 
     if (call->post) {
         (void)vd_buf_add(&length, VD_LIT("Content-Length: "));
-        (void)vd_buf_add_i64(&length, (int64_t)call->sending.len);
+        (void)vd_buf_add_i64(&length, (int64_t)body.len);
         (void)vd_buf_add(&length, VD_LIT("\r\n"));
     }
     (void)vd_buf_add(&length, VD_LIT("\r\n"));
     parts[0] = call->post ? part("POST ", 5) : part("GET ", 4);
     parts[1] = part(target->head, target->head_len);
     parts[2] = part(length.ptr, length.len);
-    parts[3] = part(call->sending.ptr, call->post ? call->sending.len : 0);
+    parts[3] = part(body.ptr, body.len);
     left = skip(parts, 4, conn->sent);
     n = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
     if (n >= 0) {
@@ -354,6 +366,18 @@ static void send_request(struct vd_http_conn *conn)
     watch(conn, left > 0 ? VD_POLL_IN | VD_POLL_OUT : VD_POLL_IN);
 }
 
+static bool has_sent(const struct vd_http_conn *conn)
+{
+    return (conn->polled & VD_POLL_OUT) == 0;
+}
+
+/* A body that waited does not wait for the answer, too. */
+static void forget_sent(struct vd_http_conn *conn)
+{
+    if (has_sent(conn))
+        vd_buf_free(&conn->call->sending);
+}
+
 static void on_line(void *arg, struct vd_span name, struct vd_span value)
 {
     if (name.len == 0)
@@ -362,7 +386,7 @@ static void on_line(void *arg, struct vd_span name, struct vd_span value)
         vd_http_keep_header(arg, name, value);
 }
 
-static void begin_exchange(struct vd_http_conn *conn)
+static void begin_exchange(struct vd_http_conn *conn, struct vd_span body)
 {
     struct vd_http_call *call = conn->call;
 
@@ -374,13 +398,13 @@ static void begin_exchange(struct vd_http_conn *conn)
     vd_http_message_init(&conn->message, conn->origin->http->conf.header_max_bytes, &call->body,
                          on_line, call);
     set_timer(conn);
-    send_request(conn);
+    send_request(conn, body);
 }
 
 /* A whole answer. The connection is used again when both sides see the same end of both messages. */
 static void complete(struct vd_http_conn *conn, bool nothing_behind)
 {
-    bool whole_request = !conn->send_failed && (conn->polled & VD_POLL_OUT) == 0;
+    bool whole_request = !conn->send_failed && has_sent(conn);
     bool keep = conn->message.persistent && nothing_behind && whole_request;
 
     end_call(conn);
@@ -437,7 +461,8 @@ static void on_connected(struct vd_http_conn *conn)
         return;
     }
     call->response.connect_us = vd_mono_us() - call->began_us;
-    begin_exchange(conn);
+    begin_exchange(conn, vd_buf_span(&call->sending));
+    forget_sent(conn);
 }
 
 static void on_ready(void *arg, int events)
@@ -455,8 +480,10 @@ static void on_ready(void *arg, int events)
         (void)close_conn(conn);
         return;
     default:
-        if (may_send)
-            send_request(conn);
+        if (may_send) {
+            send_request(conn, vd_buf_span(&conn->call->sending));
+            forget_sent(conn);
+        }
         watch(conn, conn->polled | VD_POLL_IN);
         if (events & VD_POLL_IN)
             receive(conn);
@@ -668,19 +695,29 @@ void vd_http_plain_submit(struct vd_http_call *call, const struct vd_http_reques
 {
     struct vd_http_conn *conn = TAILQ_FIRST(&call->target->origin->idle);
 
+    struct vd_span body = request->post ? request->body : (struct vd_span){0};
+
     call->post = request->post;
-    call->sending = request->body;
+    call->sending_len = body.len;
+    call->body_again = request->body_again;
+    vd_buf_init(&call->sending, body.len);
     call->began_us = vd_mono_us();
     call->deadline_ms = vd_mono_ms() + request->timeout_ms;
-    if (conn == NULL) {
-        start_call(call);
-        return;
+    if (conn != NULL) {
+        leave_idle(conn);
+        conn->reused = true;
+        conn->call = call;
+        call->conn = conn;
+        begin_exchange(conn, body);
+        if (has_sent(conn))
+            return;
     }
-    leave_idle(conn);
-    conn->reused = true;
-    conn->call = call;
-    call->conn = conn;
-    begin_exchange(conn);
+    if (vd_buf_add(&call->sending, body) != VD_OK) {
+        (void)vd_err_nomem(&call->response.err, "HTTP: request");
+        vd_http_plain_cancel(call);
+    } else if (conn == NULL) {
+        start_call(call);
+    }
 }
 
 void vd_http_plain_cancel(struct vd_http_call *call)

@@ -180,7 +180,7 @@ struct vd_model_ops {
     /* The bytes that submit would send (for the journal's hash and the budget's measure); appended to out. */
     enum vd_code (*encode)(void *instance, const struct vd_model_request *request,
                            struct vd_buf *out, struct vd_err *err);
-    /* Send body, made by encode of this request; both are borrowed until done. Does no retries. */
+    /* Send body, made by encode of this request, which is borrowed until done; body until submit returns. Does no retries. */
     enum vd_code (*submit)(void *instance, const struct vd_model_request *request,
                            struct vd_span body, uint32_t timeout_ms, vd_model_done_fn *done,
                            void *arg, void **ret_call, struct vd_err *err);

@@ -151,11 +151,16 @@ static bool send(struct vd_router_call *call, struct vd_router_model *m, int64_t
     struct vd_err err = {0};
     int64_t left = call->deadline_mono_ms - now;
     uint32_t timeout = m->conf.timeout_ms;
+    enum vd_code rc;
 
     if (left < (int64_t)timeout)
         timeout = (uint32_t)left;
-    if (m->ops->submit(m->instance, call->request, vd_buf_span(&call->body), timeout,
-                       vd_router_on_answer, call, &call->provider_call, &err) != VD_OK) {
+    rc = m->ops->submit(m->instance, call->request, vd_buf_span(&call->body), timeout,
+                        vd_router_on_answer, call, &call->provider_call, &err);
+
+    vd_buf_free(&call->body); /* thousands of requests wait for their answers */
+    call->body_model = 0;
+    if (rc != VD_OK) {
         struct vd_model_result nothing = {0};
 
         vd_router_correct_quota(call, m, &nothing);

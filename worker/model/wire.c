@@ -255,13 +255,21 @@ enum vd_code vd_model_wire_encode(void *instance, const struct vd_model_request 
     return rc;
 }
 
+static enum vd_code body_again(void *arg, struct vd_buf *out)
+{
+    const struct wire_call *call = arg;
+
+    return vd_model_wire_encode(call->wire, call->request, out, NULL);
+}
+
 enum vd_code vd_model_wire_submit(void *instance, const struct vd_model_request *request,
                                   struct vd_span body, uint32_t timeout_ms, vd_model_done_fn *done,
                                   void *arg, void **ret_call, struct vd_err *err)
 {
     struct wire *wire = instance;
     struct wire_call *call;
-    struct vd_http_request http = {.post = true, .body = body, .timeout_ms = timeout_ms};
+    struct vd_http_request http = {
+        .post = true, .body = body, .body_again = body_again, .timeout_ms = timeout_ms};
     enum vd_code rc = refresh_target(wire, err);
 
     if (rc != VD_OK)

@@ -58,8 +58,8 @@ struct vd_reason {
     struct vd_buf redact_key;
     struct vd_shown shown;
     bool has_shown;
-    struct vd_message *messages; /* in the arena, with the steps: as many as the budget allows */
-    size_t message_count, message_max;
+    struct vd_message *messages; /* in the arena, with the steps; max is what the budget allows */
+    size_t message_count, message_room, message_max;
     size_t message_bytes;
     struct vd_ask ask;
     struct vd_offered_tool *tools; /* that can be called for this event */
@@ -68,7 +68,7 @@ struct vd_reason {
     struct vd_tool_request *requests; /* in the arena, VD_TOOL_MAX_TURN; where there are tools */
     size_t request_count;
     struct step *steps;
-    size_t step_count, step_max;
+    size_t step_count, step_room, step_max;
     struct vd_span schemas[VD_SCHEMA_FORMS]; /* by form; in the arena or the policy */
     struct vd_judgement judgement;
     bool judged; /* judgement holds something */

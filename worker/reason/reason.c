@@ -168,11 +168,36 @@ static int64_t tokens_of(size_t bytes)
     return (int64_t)((bytes + VD_PROMPT_BYTES_PER_TOKEN - 1) / VD_PROMPT_BYTES_PER_TOKEN);
 }
 
+/* Room in an array of the arena for one more. Arrays begin small: most decisions take one call. NULL when memory is out. */
+static void *room_for_one(struct vd_arena *arena, void *array, size_t count, size_t *room,
+                          size_t size)
+{
+    size_t wanted = *room == 0 ? 2 : 2 * *room;
+    void *grown;
+
+    if (count < *room)
+        return array;
+    grown = vd_arena_array(arena, wanted, size);
+    if (grown == NULL)
+        return NULL;
+    if (count > 0)
+        memcpy(grown, array, count * size);
+    *room = wanted;
+    return grown;
+}
+
 enum vd_code vd_reason_add_message(struct vd_reason *r, struct vd_message message,
                                    struct vd_err *err)
 {
+    void *messages;
+
     if (r->message_count == r->message_max)
         return vd_err_set(err, VD_E_LIMIT, false, "more than %zu messages", r->message_max);
+    messages = room_for_one(r->arena, r->messages, r->message_count, &r->message_room,
+                            sizeof(*r->messages));
+    if (messages == NULL)
+        return vd_err_nomem(err, "reasoning");
+    r->messages = messages;
     r->messages[r->message_count++] = message;
     r->message_bytes += message.text.len;
     for (size_t i = 0; i < message.call_count; i++)
@@ -207,11 +232,16 @@ enum vd_code vd_reason_ask_again(struct vd_reason *r, struct vd_err *err)
 {
     const struct vd_budget *b = &vd_facts_policy(r->facts)->budget;
     const char *why = spent(r);
+    void *steps;
     struct step *step;
 
     if (why != NULL)
         return settle_fallback(r, why, err);
     assert(r->step_count < r->step_max); /* I1: spent() allows no more */
+    steps = room_for_one(r->arena, r->steps, r->step_count, &r->step_room, sizeof(*r->steps));
+    if (steps == NULL)
+        return vd_err_nomem(err, "reasoning");
+    r->steps = steps;
     step = &r->steps[r->step_count++];
     step->message_count = r->message_count;
     r->ask = (struct vd_ask){
@@ -247,20 +277,17 @@ static void make_marker(struct vd_reason *r, const struct vd_reason_start *start
     r->marker[sizeof(r->marker) - 1] = '\0';
 }
 
-/* Room for every step and message that the budget allows: two messages first, two for each repair, or one for each tool called. */
-static enum vd_code make_room(struct vd_reason *r, struct vd_err *err)
+/* How many steps and messages the budget allows: two messages first, two for each repair, or one for each tool called. */
+static enum vd_code set_bounds(struct vd_reason *r, struct vd_err *err)
 {
-    r->step_max = (size_t)vd_facts_policy(r->facts)->budget.max_model_calls;
-    r->message_max =
-        2 + r->step_max * (vd_facts_policy(r->facts)->tool_count > 0 ? 1 + VD_TOOL_MAX_TURN : 2);
-    r->steps = vd_arena_array(r->arena, r->step_max, sizeof(*r->steps));
-    r->messages = vd_arena_array(r->arena, r->message_max, sizeof(*r->messages));
-    if (vd_facts_policy(r->facts)->tool_count > 0)
-        r->requests = vd_arena_array(r->arena, VD_TOOL_MAX_TURN, sizeof(*r->requests));
-    return r->steps == NULL || r->messages == NULL ||
-                   (vd_facts_policy(r->facts)->tool_count > 0 && r->requests == NULL)
-               ? vd_err_nomem(err, "reasoning")
-               : VD_OK;
+    const struct vd_policy *p = vd_facts_policy(r->facts);
+
+    r->step_max = (size_t)p->budget.max_model_calls;
+    r->message_max = 2 + r->step_max * (p->tool_count > 0 ? 1 + VD_TOOL_MAX_TURN : 2);
+    if (p->tool_count == 0)
+        return VD_OK;
+    r->requests = vd_arena_array(r->arena, VD_TOOL_MAX_TURN, sizeof(*r->requests));
+    return r->requests == NULL ? vd_err_nomem(err, "reasoning") : VD_OK;
 }
 
 /* The first question: what is shown is cut until it fits the budget. */
@@ -273,7 +300,7 @@ static enum vd_code first_ask(struct vd_reason *r, const struct vd_reason_start 
         .role = VD_ROLE_SYSTEM, .text = fixed->system, .json = fixed->system_json};
     struct vd_span user;
     size_t room = 0;
-    enum vd_code rc = make_room(r, err);
+    enum vd_code rc = set_bounds(r, err);
 
     if (rc == VD_OK)
         rc = vd_reason_offer_tools(r, err);
