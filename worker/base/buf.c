@@ -4,6 +4,9 @@
 #include <endian.h>
 #include <stdio.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/alloc.h"
 
@@ -127,6 +130,23 @@ static size_t plain_run(struct vd_span s, size_t from)
     return at - from;
 }
 
+/* How many of the 16 bytes at p are plain before the first that is not. */
+static size_t plain_of_16(const char *p)
+{
+#ifdef __SSE2__
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v); /* at most 0x1f */
+    __m128i quote = _mm_cmpeq_epi8(v, _mm_set1_epi8('"'));
+    __m128i backslash = _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'));
+    unsigned others =
+        (unsigned)_mm_movemask_epi8(_mm_or_si128(low, _mm_or_si128(quote, backslash)));
+
+    return others == 0 ? 16 : (size_t)__builtin_ctz(others);
+#else
+    return plain_run((struct vd_span){p, 16}, 0);
+#endif
+}
+
 /* The escape of c into out, which has room for six; its length. */
 static size_t escape(unsigned char c, char *out)
 {
@@ -134,6 +154,10 @@ static size_t escape(unsigned char c, char *out)
     static const char hex[] = "0123456789abcdef";
 
     out[0] = '\\';
+    if (c == '"' || c == '\\') {
+        out[1] = (char)c;
+        return 2;
+    }
     for (size_t i = 0; i + 1 < sizeof(two); i += 2) {
         if ((unsigned char)two[i] == c) {
             out[1] = two[i + 1];
@@ -146,6 +170,22 @@ static size_t escape(unsigned char c, char *out)
     return 6;
 }
 
+/* As far as there are 16 bytes to look at and room for them and an escape; where it stopped. JSON inside a string has a quote every few
+ * bytes, so 16 are copied before it is known how many count. */
+static size_t add_in_16s(struct vd_buf *b, struct vd_span s, size_t at)
+{
+    while (s.len - at >= 16 && b->cap - b->len > 16 + 6) {
+        size_t run = plain_of_16(s.ptr + at);
+
+        memcpy(b->ptr + b->len, s.ptr + at, 16);
+        b->len += run;
+        at += run;
+        if (run < 16)
+            b->len += escape((unsigned char)s.ptr[at++], b->ptr + b->len);
+    }
+    return at;
+}
+
 enum vd_code vd_buf_add_json_string(struct vd_buf *b, struct vd_span s)
 {
     size_t at = 0;
@@ -153,9 +193,12 @@ enum vd_code vd_buf_add_json_string(struct vd_buf *b, struct vd_span s)
     (void)vd_buf_reserve(b, s.len + 2);
     (void)vd_buf_add_char(b, '"');
     while (at < s.len) {
-        size_t run = plain_run(s, at);
+        size_t run;
         char esc[6];
 
+        if (b->failed == VD_OK)
+            at = add_in_16s(b, s, at);
+        run = plain_run(s, at);
         (void)vd_buf_add(b, (struct vd_span){s.ptr + at, run});
         at += run;
         if (at < s.len)

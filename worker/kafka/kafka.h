@@ -85,6 +85,9 @@ struct vd_output *vd_output_new(enum vd_output_kind kind, const char *topic, str
 void vd_output_take_value(struct vd_output *output, struct vd_buf *take_value);
 /* Copies; false when memory is out. */
 bool vd_output_add_header(struct vd_output *output, struct vd_span name, struct vd_span value);
+/* The same, but name is a literal, and not copied. */
+bool vd_output_add_known_header(struct vd_output *output, const char *literal,
+                                struct vd_span value);
 /* Replaces the value by a copy; false when memory is out (the old one stays). */
 bool vd_output_set_value(struct vd_output *output, struct vd_span value);
 void *vd_output_free(struct vd_output *list); /* the whole list; NULL-safe; returns NULL */

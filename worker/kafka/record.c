@@ -163,17 +163,25 @@ static bool make_header_room(struct vd_output *o)
     return true;
 }
 
-bool vd_output_add_header(struct vd_output *output, struct vd_span name, struct vd_span value)
+bool vd_output_add_known_header(struct vd_output *output, const char *literal, struct vd_span value)
 {
     struct vd_header *h;
 
     if (output->header_count == output->header_room && !make_header_room(output))
         return false;
     h = &output->headers[output->header_count];
-    if (!keep(output, name, &h->name) || !keep(output, value, &h->value))
+    h->name = vd_span_of(literal);
+    if (!keep(output, value, &h->value))
         return false;
     output->header_count++;
     return true;
+}
+
+bool vd_output_add_header(struct vd_output *output, struct vd_span name, struct vd_span value)
+{
+    struct vd_span copy;
+
+    return keep(output, name, &copy) && vd_output_add_known_header(output, copy.ptr, value);
 }
 
 void vd_output_take_value(struct vd_output *output, struct vd_buf *take_value)

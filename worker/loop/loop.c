@@ -8,8 +8,9 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 
-#define TICK_MS     1000
-#define MAX_SIGNALS 8
+#define TICK_MS      1000
+#define MAX_SIGNALS  8
+#define SPARE_TIMERS 4096
 
 struct deferred {
     struct deferred *next;
@@ -34,12 +35,16 @@ struct vd_loop {
     atomic_llong last_tick_mono_ms;
     struct signal_watch signals[MAX_SIGNALS];
     size_t signal_count;
+    struct vd_timer
+        *spare_timers; /* stopped: each job has one, and closing a handle takes a turn */
+    size_t spare_timer_count;
 };
 
 struct vd_timer {
     uv_timer_t handle;
     vd_loop_fn *fn;
     void *arg;
+    struct vd_timer *next; /* spare */
 };
 
 struct vd_poll {
@@ -113,6 +118,22 @@ static void on_turn_end(uv_timer_t *handle)
     (void)handle;
 }
 
+/* -- closing: libuv gives a handle back only in its close callback ------------------------------------------------- */
+
+static void free_handle(uv_handle_t *handle)
+{
+    (void)vd_free(handle->data);
+}
+
+static void *close_handle(uv_handle_t *handle)
+{
+    if (handle != NULL)
+        uv_close(handle, free_handle);
+    return NULL;
+}
+
+/* -- the loop ------------------------------------------------------------------------------------------------------ */
+
 enum vd_code vd_loop_new(struct vd_loop **ret_loop, struct vd_err *err)
 {
     struct vd_loop *loop = vd_alloc(sizeof(*loop));
@@ -125,6 +146,7 @@ enum vd_code vd_loop_new(struct vd_loop **ret_loop, struct vd_err *err)
         (void)vd_free(loop);
         return uv_failed(err, "uv_loop_init", status);
     }
+    loop->uv.data = loop;
     loop->deferred_last = &loop->deferred_first;
     /* These cannot fail on an initialised loop. */
     (void)uv_timer_init(&loop->uv, &loop->tick);
@@ -145,6 +167,11 @@ void *vd_loop_free(struct vd_loop *loop)
         return NULL;
     while (loop->deferred_first != NULL)
         run_deferred(loop);
+    for (struct vd_timer *t = loop->spare_timers, *next; t != NULL; t = next) {
+        next = t->next;
+        (void)close_handle((uv_handle_t *)t);
+    }
+    loop->spare_timer_count = SPARE_TIMERS; /* work that ends below keeps none */
     for (size_t i = 0; i < loop->signal_count; i++)
         uv_close((uv_handle_t *)&loop->signals[i].handle, NULL);
     uv_close((uv_handle_t *)&loop->tick, NULL);
@@ -191,20 +218,6 @@ int64_t vd_loop_last_tick_mono_ms(const struct vd_loop *loop)
     return atomic_load(&loop->last_tick_mono_ms);
 }
 
-/* -- closing: libuv gives a handle back only in its close callback ------------------------------------------------- */
-
-static void free_handle(uv_handle_t *handle)
-{
-    (void)vd_free(handle->data);
-}
-
-static void *close_handle(uv_handle_t *handle)
-{
-    if (handle != NULL)
-        uv_close(handle, free_handle);
-    return NULL;
-}
-
 /* -- timers -------------------------------------------------------------------------------------------------------- */
 
 static void on_timer(uv_timer_t *handle)
@@ -216,14 +229,20 @@ static void on_timer(uv_timer_t *handle)
 
 enum vd_code vd_timer_new(struct vd_loop *loop, vd_loop_fn *fn, void *arg, struct vd_timer **ret)
 {
-    struct vd_timer *timer = vd_alloc(sizeof(*timer));
+    struct vd_timer *timer = loop->spare_timers;
 
-    if (timer == NULL)
-        return VD_E_NOMEM;
+    if (timer != NULL) {
+        loop->spare_timers = timer->next;
+        loop->spare_timer_count--;
+    } else {
+        timer = vd_alloc(sizeof(*timer));
+        if (timer == NULL)
+            return VD_E_NOMEM;
+        (void)uv_timer_init(&loop->uv, &timer->handle);
+        timer->handle.data = timer;
+    }
     timer->fn = fn;
     timer->arg = arg;
-    (void)uv_timer_init(&loop->uv, &timer->handle);
-    timer->handle.data = timer;
     *ret = timer;
     return VD_OK;
 }
@@ -242,7 +261,18 @@ void vd_timer_stop(struct vd_timer *timer)
 
 void *vd_timer_free(struct vd_timer *timer)
 {
-    return close_handle((uv_handle_t *)timer);
+    struct vd_loop *loop;
+
+    if (timer == NULL)
+        return NULL;
+    loop = timer->handle.loop->data;
+    if (loop->spare_timer_count >= SPARE_TIMERS)
+        return close_handle((uv_handle_t *)timer);
+    (void)uv_timer_stop(&timer->handle);
+    timer->next = loop->spare_timers;
+    loop->spare_timers = timer;
+    loop->spare_timer_count++;
+    return NULL;
 }
 
 /* -- descriptors --------------------------------------------------------------------------------------------------- */

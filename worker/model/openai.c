@@ -77,9 +77,13 @@ static void add_tools(struct vd_buf *out, const struct vd_model_conf *conf,
 
 static void add_message(struct vd_buf *out, const struct vd_model_message *m)
 {
-    static const char *const roles[] = {"user", "assistant", "tool"};
+    static const char *const starts[] = {
+        ",{\"role\":\"user\",\"content\":",
+        ",{\"role\":\"assistant\",\"content\":",
+        ",{\"role\":\"tool\",\"content\":",
+    };
 
-    (void)vd_buf_addf(out, ",{\"role\":\"%s\",\"content\":", roles[m->role]);
+    (void)vd_buf_add_c(out, starts[m->role]);
     if (m->role == VD_MODEL_ASSISTANT && m->text.len == 0)
         (void)vd_buf_add_c(out, "null");
     else
@@ -112,11 +116,13 @@ static enum vd_code encode(const struct vd_model_conf *conf, const struct vd_mod
     (void)vd_buf_add_json_string(out, vd_span_of(conf->model));
     add_response_format(out, conf, request);
     add_tools(out, conf, request);
-    (void)vd_buf_addf(out, ",\"%s\":%u",
-                      conf->max_tokens_param == VD_MAX_TOKENS ? "max_tokens"
-                                                              : "max_completion_tokens",
-                      request->max_output_tokens);
-    if (request->temperature >= 0 && !conf->no_temperature)
+    (void)vd_buf_add_c(out, conf->max_tokens_param == VD_MAX_TOKENS
+                                ? ",\"max_tokens\":"
+                                : ",\"max_completion_tokens\":");
+    (void)vd_buf_add_i64(out, request->max_output_tokens);
+    if (request->temperature == 0 && !conf->no_temperature) /* nearly all of them */
+        (void)vd_buf_add(out, VD_LIT(",\"temperature\":0"));
+    else if (request->temperature > 0 && !conf->no_temperature)
         (void)vd_buf_addf(out, ",\"temperature\":%.3g", request->temperature);
     (void)vd_buf_add_c(out, ",\"messages\":[{\"role\":");
     (void)vd_buf_add_json_string(

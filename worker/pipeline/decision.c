@@ -162,34 +162,43 @@ static struct vd_output *new_output(const struct vd_decision *d,
     } else if (kind == VD_OUTPUT_AUDIT) {
         topic = topics->audit;
     } else if (kind == VD_OUTPUT_DECISION) {
-        (void)snprintf(domain, sizeof(domain), "%s.%s", topics->prefix, d->policy->domain);
-        topic = d->policy->output_topic != NULL ? d->policy->output_topic : domain;
+        topic = d->policy->output_topic;
+        if (topic == NULL) {
+            (void)snprintf(domain, sizeof(domain), "%s.%s", topics->prefix, d->policy->domain);
+            topic = domain;
+        }
     }
     return vd_output_new(kind, topic, d->key, (struct vd_span){NULL, 0});
 }
 
-static bool header(struct vd_output *out, const char *key, struct vd_span value)
+static bool header(struct vd_output *out, const char *literal, struct vd_span value)
 {
-    return value.len == 0 || vd_output_add_header(out, vd_span_of(key), value);
+    return value.len == 0 || vd_output_add_known_header(out, literal, value);
+}
+
+static bool number_header(struct vd_output *out, const char *literal, int64_t value)
+{
+    char room[24];
+    struct vd_buf text = {.ptr = room, .cap = sizeof(room), .max = sizeof(room) - 1};
+
+    return vd_buf_add_i64(&text, value) == VD_OK && header(out, literal, vd_buf_span(&text));
 }
 
 static bool cloudevent_headers(struct vd_output *out, const struct vd_decision *d, const char *type)
 {
-    char time[VD_RFC3339_SIZE], hops[16], version[24];
+    char time[VD_RFC3339_SIZE];
 
     vd_rfc3339_format(d->now_ms, time);
-    (void)snprintf(hops, sizeof(hops), "%u", d->event->hops + 1);
-    (void)snprintf(version, sizeof(version), "%" PRId64, d->policy->version);
     return header(out, "ce_specversion", VD_LIT("1.0")) &&
            header(out, "ce_id", vd_span_of(d->id)) &&
            header(out, "ce_source", vd_span_of(d->source)) &&
            header(out, "ce_type", vd_span_of(type)) && header(out, "ce_time", vd_span_of(time)) &&
            header(out, "ce_policyid", vd_span_of(d->policy->id)) &&
-           header(out, "ce_policyrev", vd_span_of(version)) &&
+           number_header(out, "ce_policyrev", d->policy->version) &&
            header(out, "content-type", VD_LIT("application/json")) &&
            header(out, "traceparent", d->event->traceparent) &&
            header(out, "tracestate", d->event->tracestate) &&
-           header(out, "verdict-hops", vd_span_of(hops));
+           number_header(out, "verdict-hops", (int64_t)d->event->hops + 1);
 }
 
 struct vd_output *vd_decision_output(const struct vd_decision *d,

@@ -9,7 +9,7 @@
 #include "json/block.h"
 
 /* The attributes that plain JSON is mapped to, in the order of their CEL variables' programs. */
-#define ATTRIBUTES_BYTES 1000 /* of the tree: five short strings, headers, the key */
+#define ATTRIBUTES_BYTES 480 /* of the tree: five short strings */
 enum attribute { ID, TYPE, TIME, SUBJECT, SOURCE, ATTRIBUTES };
 static const char *const attribute_names[ATTRIBUTES] = {"id", "type", "time", "subject", "source"};
 
@@ -21,6 +21,7 @@ struct vd_event_reader {
     size_t max_bytes;
     struct vd_cel_env *env;
     struct vd_cel_program *mapping[ATTRIBUTES]; /* NULL: the default */
+    bool maps;                                  /* one of them is not NULL */
 };
 
 /* What one call of vd_event_read() works on. */
@@ -59,6 +60,7 @@ enum vd_code vd_event_reader_new(const struct vd_event_reader_conf *conf,
     for (size_t i = 0; i < ATTRIBUTES && rc == VD_OK; i++) {
         if (sources[i] == NULL)
             continue;
+        reader->maps = true;
         rc = vd_cel_compile(reader->env, vd_span_of(sources[i]), &reader->mapping[i], err);
         if (rc != VD_OK)
             (void)vd_err_wrap(err, rc, "%s", attribute_names[i]);
@@ -413,16 +415,22 @@ static enum vd_code default_attribute(struct reading *r, enum attribute which, c
 
 static enum vd_code put_attributes_from(struct reading *r, const cJSON *body)
 {
-    cJSON *headers = headers_tree(r->rec);
-    cJSON *key = r->rec->key.ptr == NULL ? cJSON_CreateNull() : vd_json_new_string(r->rec->key);
+    cJSON *headers = NULL, *key = NULL;
     struct vd_cel_value values[VARIABLES];
-    enum vd_code rc = headers == NULL ? vd_err_nomem(r->err, "event") : VD_OK;
+    enum vd_code rc = VD_OK;
 
+    if (r->reader->maps) {
+        headers = headers_tree(r->rec);
+        key = r->rec->key.ptr == NULL ? cJSON_CreateNull() : vd_json_new_string(r->rec->key);
+        if (headers == NULL)
+            rc = vd_err_nomem(r->err, "event");
+    }
     values[BODY] = vd_cel_from_json(body);
     values[HEADERS] = vd_cel_from_json(headers);
     values[KEY] = vd_cel_from_json(key); /* a key that is not UTF-8 reads as null */
     values[TOPIC] = (struct vd_cel_value){.kind = VD_CEL_STRING, .u.s = vd_span_of(r->rec->topic)};
     for (enum attribute i = 0; i < ATTRIBUTES && rc == VD_OK; i++) {
+        const cJSON *there;
         struct vd_span text;
         cJSON *value;
 
@@ -430,8 +438,12 @@ static enum vd_code put_attributes_from(struct reading *r, const cJSON *body)
                                            : default_attribute(r, i, body, &text);
         if (rc != VD_OK)
             break;
-        if (text.len == 0 && vd_json_get(r->event->tree, attribute_names[i]) != NULL)
+        there = vd_json_get(r->event->tree, attribute_names[i]);
+        if (there != NULL && text.len == 0)
             continue; /* the envelope's own member, of another type */
+        if (there != NULL && vd_json_kind(there) == VD_JSON_STRING &&
+            vd_span_eq(vd_json_string(there), text))
+            continue;
         value = text.len == 0 ? cJSON_CreateNull() : vd_json_new_string(text);
         cJSON_DeleteItemFromObjectCaseSensitive(r->event->tree, attribute_names[i]);
         if (!vd_json_put(r->event->tree, attribute_names[i], value))

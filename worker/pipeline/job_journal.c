@@ -1,8 +1,7 @@
 /* pipeline/job_journal.c - see job.h: what an earlier run of the same job saw and was answered. */
 #include "pipeline/job_internal.h"
 
-#include <inttypes.h>
-
+#include "json/members.h"
 #include "pipeline/journal.h"
 
 bool vd_job_journals(const struct vd_job *job)
@@ -112,8 +111,10 @@ void vd_job_journal_begin(struct vd_job *job)
     job->journal_begun = true;
     vd_sha256_hex(&job->event->value_hash, event_hash);
     vd_buf_init(&text, VD_JOURNAL_SEEN_MAX_BYTES + 1);
-    (void)vd_buf_addf(&text, "{\"v\":1,\"event\":\"%s\",\"policy\":\"%s\",\"clock_ms\":%" PRId64,
-                      event_hash, job->policy->hash_hex, job->clock_ms);
+    (void)vd_buf_add(&text, VD_LIT("{\"v\":1"));
+    vd_json_word(&text, "event", event_hash);
+    vd_json_word(&text, "policy", job->policy->hash_hex);
+    vd_json_integer(&text, "clock_ms", job->clock_ms);
     add_contexts(job, &text);
     (void)vd_buf_add_char(&text, '}');
     if (text.failed == VD_OK)

@@ -112,7 +112,11 @@ static void on_written(void *arg, const struct vd_redis_result *result)
 
 static const char *make_key(const struct vd_journal *j, const char *decision_id, char key[KEY_SIZE])
 {
-    (void)snprintf(key, KEY_SIZE, "%sjournal:%s", j->conf.prefix, decision_id);
+    struct vd_buf text = {.ptr = key, .cap = KEY_SIZE, .max = KEY_SIZE - 1};
+
+    (void)vd_buf_add_c(&text, j->conf.prefix);
+    (void)vd_buf_add(&text, VD_LIT("journal:"));
+    (void)vd_buf_add_c(&text, decision_id);
     return key;
 }
 

@@ -140,7 +140,9 @@ enum vd_code vd_keys_enter(struct vd_keys *keys, struct vd_span topic, int32_t p
     vd_buf_init(&text, 4096);
     /* Neither topics nor policy ids hold a NUL. */
     (void)vd_buf_add(&text, topic);
-    (void)vd_buf_addf(&text, "%c%d%c", 0, partition, 0);
+    (void)vd_buf_add_char(&text, '\0');
+    (void)vd_buf_add_i64(&text, partition);
+    (void)vd_buf_add_char(&text, '\0');
     (void)vd_buf_add(&text, policy_id);
     (void)vd_buf_add_char(&text, '\0');
     if (vd_buf_add(&text, key) != VD_OK) {

@@ -197,9 +197,11 @@ enum vd_code vd_prompt_user(struct vd_facts *facts, const struct vd_shown *shown
         (void)vd_json_write(&out, trusted);
         (void)vd_buf_add_c(&out, "\n\n");
     }
-    (void)vd_buf_addf(
-        &out, "Data from outside, then the actions and choices possible for this event:\n<<<%s\n",
-        marker);
+    (void)vd_buf_add(
+        &out,
+        VD_LIT("Data from outside, then the actions and choices possible for this event:\n<<<"));
+    (void)vd_buf_add_c(&out, marker);
+    (void)vd_buf_add_char(&out, '\n');
     if (untrusted != NULL)
         (void)vd_json_write(&out, untrusted);
     else
@@ -209,7 +211,9 @@ enum vd_code vd_prompt_user(struct vd_facts *facts, const struct vd_shown *shown
         (void)vd_buf_add(&out, p->fixed.choices);
     else
         rc = write_choices(p, facts, &out, err);
-    (void)vd_buf_addf(&out, "\n%s>>>\n", marker);
+    (void)vd_buf_add_char(&out, '\n');
+    (void)vd_buf_add_c(&out, marker);
+    (void)vd_buf_add(&out, VD_LIT(">>>\n"));
     vd_json_free(trusted);
     vd_json_free(untrusted);
     if (shown->cut_count > 0)
