@@ -131,8 +131,8 @@ struct vd_kafka_conf {
     uint32_t transaction_timeout_ms;            /* 10000 */
     uint32_t session_timeout_ms;                /* 45000 */
     uint32_t max_poll_interval_ms;              /* 300000 */
-    uint32_t prefetch_messages;                 /* 1000 for each partition */
-    uint32_t prefetch_kbytes;                   /* 4096 for each partition */
+    uint32_t prefetch_messages;                 /* 5000 for each partition */
+    uint32_t prefetch_kbytes;                   /* 8192 for each partition */
     uint32_t max_offset_span;                   /* VD_LEDGER_MAX_SPAN, its maximum */
     const struct vd_kafka_property *properties; /* passed through to librdkafka; some are refused */
     size_t property_count;

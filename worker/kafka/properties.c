@@ -273,10 +273,11 @@ enum vd_code vd_properties_consumer(const struct vd_kafka_conf *conf, rd_kafka_c
     put(&b, "isolation.level", "read_committed");
     put(&b, "enable.partition.eof", "true");
     put(&b, "allow.auto.create.topics", "false");
-    put_number(&b, "queued.min.messages", conf->prefetch_messages, 1000);
-    put_number(&b, "queued.max.messages.kbytes", conf->prefetch_kbytes, 4096);
-    put_if_known(&b, "fetch.queue.backoff.ms",
-                 "50"); /* 1 s by default: a full queue would cap a partition's rate */
+    put_number(&b, "queued.min.messages", conf->prefetch_messages, 5000);
+    put_number(&b, "queued.max.messages.kbytes", conf->prefetch_kbytes, 8192);
+    /* Behind a full queue librdkafka looks again only after a second: what is buffered would cap a partition's rate. Before 2.3 that cannot be
+     * set, so that the buffer must last a second. */
+    put_if_known(&b, "fetch.queue.backoff.ms", "50");
     return built(&b, ret);
 }
 
@@ -411,8 +412,8 @@ bool vd_properties_copy(struct vd_kafka_conf *to, const struct vd_kafka_conf *fr
     fill(&to->transaction_timeout_ms, 10000);
     fill(&to->session_timeout_ms, 45000);
     fill(&to->max_poll_interval_ms, 300000);
-    fill(&to->prefetch_messages, 1000);
-    fill(&to->prefetch_kbytes, 4096);
+    fill(&to->prefetch_messages, 5000);
+    fill(&to->prefetch_kbytes, 8192);
     fill(&to->max_offset_span, VD_LEDGER_MAX_SPAN);
     return ok;
 }
