@@ -275,8 +275,8 @@ enum vd_code vd_properties_consumer(const struct vd_kafka_conf *conf, rd_kafka_c
     put(&b, "allow.auto.create.topics", "false");
     put_number(&b, "queued.min.messages", conf->prefetch_messages, 5000);
     put_number(&b, "queued.max.messages.kbytes", conf->prefetch_kbytes, 8192);
-    /* Behind a full queue librdkafka looks again only after a second: what is buffered would cap a partition's rate. Before 2.3 that cannot be
-     * set, so that the buffer must last a second. */
+    /* Behind a full queue librdkafka looks again only after a second: what is buffered would cap a partition's rate. 2.0 cannot be told
+     * otherwise, so that the buffer must last a second. */
     put_if_known(&b, "fetch.queue.backoff.ms", "50");
     return built(&b, ret);
 }
