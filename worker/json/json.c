@@ -1,16 +1,10 @@
-/* json/json.c - reading scalars and members of a tree; see json.h. Trees are parsed in strict.c, built and copied in build.c, written in
+/* json/json.c - reading scalars and members of a tree; see json.h. Trees are parsed in strict.c, freed in block.c, built and copied in build.c, written in
  * write.c. */
 #include "json/json.h"
 
 #include <string.h>
 
 #include "json/number.h"
-
-void *vd_json_free(cJSON *tree)
-{
-    cJSON_Delete(tree);
-    return NULL;
-}
 
 /* -- scalars ----------------------------------------------------------------------------------------------------- */
 

@@ -329,6 +329,7 @@ enum vd_code vd_redis_new(struct vd_loop *loop, const struct vd_redis_conf *conf
     redis->on_state = on_state;
     redis->state_arg = arg;
     redis->since_mono_ms = vd_loop_now_ms(loop);
+    vd_buf_init(&redis->command, VD_REDIS_MAX_BYTES + 32u * VD_REDIS_MAX_ARGC);
     vd_prng_init(&redis->prng, 0);
     rc = set_up(redis, conf, err);
     if (rc != VD_OK)
@@ -371,6 +372,9 @@ void *vd_redis_free(struct vd_redis *redis)
     redis->soon = vd_timer_free(redis->soon);
     vd_redis_replies_fini(redis);
     redis->tls_ca_file = vd_free(redis->tls_ca_file);
+    if (redis->command.ptr != NULL)
+        explicit_bzero(redis->command.ptr, redis->command.cap);
+    vd_buf_free(&redis->command);
     explicit_bzero(redis->address.password, sizeof(redis->address.password));
     return vd_free(redis);
 }

@@ -18,8 +18,9 @@
 #include "redis/internal.h"
 #include "redis/tls.h"
 
-#define PAUSE_BASE_MS 50
-#define PAUSE_CAP_MS  5000
+#define PAUSE_BASE_MS      50
+#define PAUSE_CAP_MS       5000
+#define COMMAND_KEPT_BYTES (64u << 10) /* a buffer that one large command made is not kept */
 
 /* -- resolving ----------------------------------------------------------------------------------------------------- */
 
@@ -380,19 +381,33 @@ void vd_redis_connection_pause(struct vd_redis *redis)
     vd_timer_start(redis->attempt, 1 + vd_prng_below(&redis->prng, most), 0);
 }
 
+/* A command as the protocol has it: an array of bulk strings. hiredis would measure, allocate and print it. */
+static bool write_command(const struct vd_redis_command *command, struct vd_buf *out)
+{
+    vd_buf_clear(out);
+    (void)vd_buf_add_char(out, '*');
+    (void)vd_buf_add_i64(out, (int64_t)command->argc);
+    for (size_t i = 0; i < command->argc; i++) {
+        (void)vd_buf_add(out, VD_LIT("\r\n$"));
+        (void)vd_buf_add_i64(out, (int64_t)command->argv[i].len);
+        (void)vd_buf_add(out, VD_LIT("\r\n"));
+        (void)vd_buf_add(out, command->argv[i]);
+    }
+    return vd_buf_add(out, VD_LIT("\r\n")) == VD_OK;
+}
+
 /* hiredis copies what it takes. When it refuses (it is disconnecting, or memory is out) the rest is never answered. */
 static bool send_one(struct vd_redis *redis, struct vd_redis_call *call,
                      const struct vd_redis_command *command)
 {
-    const char *ptrs[VD_REDIS_MAX_ARGC];
-    size_t lens[VD_REDIS_MAX_ARGC];
+    struct vd_buf *text = &redis->command;
+    bool sent =
+        write_command(command, text) &&
+        redisAsyncFormattedCommand(redis->ac, on_reply, call, text->ptr, text->len) == REDIS_OK;
 
-    for (size_t i = 0; i < command->argc; i++) {
-        ptrs[i] = command->argv[i].len == 0 ? "" : command->argv[i].ptr;
-        lens[i] = command->argv[i].len;
-    }
-    return redisAsyncCommandArgv(redis->ac, on_reply, call, (int)command->argc, ptrs, lens) ==
-           REDIS_OK;
+    if (text->cap > COMMAND_KEPT_BYTES)
+        vd_buf_free(text);
+    return sent;
 }
 
 void vd_redis_connection_send(struct vd_redis *redis, struct vd_redis_call *call)

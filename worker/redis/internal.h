@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/prng.h"
 #include "loop/loop.h"
 #include "redis/address.h"
@@ -70,6 +71,7 @@ struct vd_redis {
     struct vd_prng prng;
 
     /* connection.c */
+    struct vd_buf command; /* as it goes to hiredis */
     enum vd_redis_state state;
     int64_t since_mono_ms;
     uint32_t failures;
