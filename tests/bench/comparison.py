@@ -1,14 +1,17 @@
 """The comparison: the same job as a plain asyncio worker, at-least-once. Run by run.py, as
 
-    comparison.py BROKERS GROUP IN OUT AUDIT REDIS_PORT MODEL_URL IN_FLIGHT REQUEST_FILE SCHEMAS
+    comparison.py BROKERS GROUP IN OUT AUDIT REDIS_PORT MODEL_URL IN_FLIGHT REQUEST_FILE SCHEMAS CLIENT
 
-What a good backend programmer writes in an afternoon with confluent-kafka, aiohttp, redis and jsonschema: events of one key one
+What a good backend programmer writes in an afternoon with confluent-kafka, an HTTP client, redis and jsonschema: events of one key one
 after the other, many at once, offsets stored when everything before them is delivered. It does what the worker does for an event
 (check by the same schema files, read context, ask, judge, decision and audit records with hashes). The rules are Python code, not
 a policy file, and there is no redaction, no dead letter, no budget, no repair and no metric: all of that is in its favour.
 
 REQUEST_FILE is a request that the worker sent: its system message and schema are sent here too, so that both ask alike. SCHEMAS is
-the folder of the published schemas, or "-" to check nothing, which shows how much of the difference is jsonschema's.
+the folder of the published schemas, or "-" to check nothing, which shows how much of the difference is jsonschema's. CLIENT is
+aiohttp, the fastest there is, or httpx, which the model providers' own SDKs use.
+
+Prints "ready" once it has its partitions: what it takes until then is not measured.
 """
 
 import asyncio
@@ -19,7 +22,6 @@ import pathlib
 import sys
 import time
 
-import aiohttp
 import confluent_kafka
 import jsonschema
 import redis.asyncio
@@ -45,8 +47,35 @@ class Progress:
         return upto
 
 
+class Aiohttp:
+    def __init__(self, in_flight):
+        import aiohttp  # each run needs one of the two
+        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=in_flight),
+                                             timeout=aiohttp.ClientTimeout(total=120))
+
+    async def post(self, url, body):
+        async with self.session.post(url, json=body) as response:
+            response.raise_for_status()
+            return await response.json()
+
+
+class Httpx:
+    def __init__(self, in_flight):
+        import httpx
+        self.client = httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=in_flight,
+                                                                         max_keepalive_connections=in_flight))
+
+    async def post(self, url, body):
+        response = await self.client.post(url, json=body)
+        response.raise_for_status()
+        return response.json()
+
+
+CLIENTS = {"aiohttp": Aiohttp, "httpx": Httpx}
+
+
 class Worker:
-    def __init__(self, brokers, group, topic, out, audit, redis_port, url, in_flight, request, schemas):
+    def __init__(self, brokers, group, topic, out, audit, redis_port, url, in_flight, request, schemas, client):
         self.topic, self.out, self.audit = topic, out, audit
         self.url = url + "/chat/completions"
         self.request = request
@@ -61,13 +90,13 @@ class Worker:
         self.producer = confluent_kafka.Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 5})
         self.redis = redis.asyncio.Redis(connection_pool=redis.asyncio.BlockingConnectionPool(
             host="127.0.0.1", port=redis_port, decode_responses=True, max_connections=16, timeout=60))
-        self.session = None
+        self.client_class = client
+        self.client = None
 
     async def run(self):
         loop = asyncio.get_running_loop()
-        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=self.in_flight),
-                                             timeout=aiohttp.ClientTimeout(total=120))
-        self.consumer.subscribe([self.topic])
+        self.client = self.client_class(self.in_flight)
+        self.consumer.subscribe([self.topic], on_assign=lambda *_: print("ready", flush=True))
         asyncio.create_task(self.poll_producer())
         while True:
             room = self.in_flight - self.running
@@ -126,9 +155,7 @@ class Worker:
 
     async def ask(self, user):
         body = {**self.request, "messages": [self.request["messages"][0], {"role": "user", "content": user}]}
-        async with self.session.post(self.url, json=body) as response:
-            response.raise_for_status()
-            return await response.json()
+        return await self.client.post(self.url, body)
 
     @staticmethod
     def judge(invoice, context, proposal):
@@ -184,12 +211,13 @@ class Worker:
                               on_delivery=delivered)
 
 
-async def main(brokers, group, topic, out, audit, redis_port, url, in_flight, request_file, schemas):
+async def main(brokers, group, topic, out, audit, redis_port, url, in_flight, request_file, schemas, client):
     request = json.loads(pathlib.Path(request_file).read_text())
     files = {} if schemas == "-" else {"event": "events/stripe.invoice.json", "context": "context/subscription.json"}
     validators = {kind: jsonschema.Draft202012Validator(json.loads(pathlib.Path(schemas, name).read_text()))
                   for kind, name in files.items()}
-    await Worker(brokers, group, topic, out, audit, int(redis_port), url, int(in_flight), request, validators).run()
+    await Worker(brokers, group, topic, out, audit, int(redis_port), url, int(in_flight), request, validators,
+                 CLIENTS[client]).run()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ IN_FLIGHT = [100, 1000, 5000]
 LATENCY_MS = [0, 200, 2000]
 QUICK = [(0, 1000), (200, 1000)]
 COMPARED = [(200, 100), (200, 1000), (200, 5000), (2000, 1000)]
+COMPARED_OTHERWISE = {"comparison_unchecked": {"schemas": "-"}, "comparison_httpx": {"client": "httpx"}}
 TLS = (2000, 5000)
 BACKLOG = 200_000
 MB = 1e6 / 2**20  # in MiB: the bounds of what 5,000 in flight take are promised in MB, the kernel counts in KiB
@@ -163,9 +164,9 @@ def tls_cell(stage, latency_ms, in_flight, quick):
         "url": stage.front.url, "ca_file": str(stage.front.ca_file), "http2": False, "connect_timeout_ms": 60000})
 
 
-def comparison_cell(stage, payloads, latency_ms, in_flight, schemas=paths.SCHEMAS):
-    program = bench.ComparisonUnderLoad(stage, in_flight, payloads / "request.json", schemas)
-    return bench.measure(stage, program, max(1000, min(3000, 3 * in_flight)), latency_ms)
+def comparison_cell(stage, payloads, latency_ms, in_flight, **options):
+    program = bench.ComparisonUnderLoad(stage, in_flight, payloads / "request.json", **options)
+    return bench.measure(stage, program, max(2000, min(6000, 6 * in_flight)), latency_ms)
 
 
 def backlog(stage, folder, count):
@@ -250,8 +251,9 @@ def one_round(stage, number, only, quick):
                 row["ratio_to_worker"] = round(row["cpu_us_per_decision"] / of["cpu_us_per_decision"], 1)
             results["comparison"][f"{latency_ms}/{in_flight}"] = row
             say(f"  {latency_ms:>5} ms, {in_flight:>5} in flight: {row}")
-        results["comparison_unchecked"] = comparison_cell(stage, folder, 200, 1000, "-")
-        say(f"    200 ms,  1000 in flight, no schemas: {results['comparison_unchecked']}")
+        for name, options in COMPARED_OTHERWISE.items():
+            results[name] = comparison_cell(stage, folder, 200, 1000, **options)
+            say(f"    200 ms,  1000 in flight, {name}: {results[name]}")
     if "backlog" in only:
         results["backlog"] = backlog(stage, stage.directory / f"shortcut-{number}", BACKLOG // 10 if quick else BACKLOG)
         say(f"a backlog decided by a shortcut: {results['backlog']}")

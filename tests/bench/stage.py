@@ -16,7 +16,7 @@ import threading
 import time
 
 from support import broker, model, paths, redis_server, tls_front, worker
-from support.processes import Process
+from support.processes import Process, wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOPICS_OUT = ["decisions.billing", "decisions.review", "decisions.shadow", "decisions.audit", "decisions.dead-letter"]
@@ -161,14 +161,15 @@ class ComparisonUnderLoad:
 
     audits = True
 
-    def __init__(self, stage, in_flight, request_file, schemas=paths.SCHEMAS):
+    def __init__(self, stage, in_flight, request_file, schemas=paths.SCHEMAS, client="aiohttp"):
         self.prefix, self.topic, self.out, self.audit = stage.fresh_names()
         self._process = Process(f"comparison-{self.prefix}", stage.directory / f"comparison-{self.prefix}.log")
         self._argv = [sys.executable, HERE / "comparison.py", stage.broker.bootstrap, f"bench-{self.prefix}", self.topic,
-                      self.out, self.audit, stage.redis.port, stage.model.url, in_flight, request_file, schemas]
+                      self.out, self.audit, stage.redis.port, stage.model.url, in_flight, request_file, schemas, client]
 
     def start(self):
         self._process.start(self._argv)
+        wait_until(lambda: "ready" in self._process.log(), 30, "the comparison worker has its partitions", self._process)
 
     def stop(self):
         if not self._process.running():

@@ -43,6 +43,7 @@ python3-jsonschema                                         | test  | checks the 
 default-jre-headless,openjdk-17-jre-headless,openjdk-21-jre-headless,openjdk-25-jre-headless | test | runs the real Apache Kafka broker
 maven                                                      | test  | fetches the Apache Kafka broker
 python3-aiohttp                                            | bench | the comparison worker's HTTP client
+python3-httpx                                              | bench | the same, as the model providers' SDKs have it
 haproxy                                                    | bench | TLS before the simulated model
 clang                                                      | ci    | second compiler, sanitizers, fuzzing
 clang-format                                               | ci    | make format-check
