@@ -476,6 +476,65 @@ static void test_an_idle_connection_that_the_peer_closes_is_forgotten(void **sta
     stop_server(&server);
 }
 
+/* Long before the whole exchange has to be over. (Libcurl averages over five seconds, what was sent included.) */
+static void test_silence_is_bounded_by_itself(void **state)
+{
+    static const char *const bytes[] = {"", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi"};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < 2; i++) {
+        struct server server;
+        struct seen seen = {0};
+        int64_t start = vd_mono_ms();
+
+        start_server(&server, bytes[i], END_SILENCE);
+        open_client(w, "http", server.port, PLAIN, (struct vd_http_conf){.low_speed_s = 1});
+        (void)submit(w, 60000, 0, &seen);
+        turn_until(w, &seen.calls, 1);
+        assert_int_equal(seen.response.err.code, VD_E_TIMEOUT);
+        assert_in_range(vd_mono_ms() - start, 900, 3000);
+        close_client(w);
+        stop_server(&server);
+    }
+}
+
+/* As many idle connections as there may be requests: the longest idle one goes. */
+static void test_idle_connections_are_bounded(void **state)
+{
+    static const char *const good = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+    struct world *w = *state;
+    struct server servers[3];
+    struct vd_http_target *targets[3];
+    struct vd_http_conf conf = {.max_in_flight = 2};
+    static const int order[] = {0, 1, 1, 0, 2, 0, 1};
+    struct seen seen = {0};
+    char url[64];
+
+    assert_int_equal(vd_http_new(w->loop, &conf, &w->http, NULL), VD_OK);
+    for (size_t i = 0; i < 3; i++) {
+        start_server(&servers[i], good, END_KEEP);
+        (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/", servers[i].port);
+        assert_int_equal(vd_http_target_new(w->http, vd_span_of(url), NULL, 0, &targets[i], NULL),
+                         VD_OK);
+    }
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        struct vd_http_request request = {.target = targets[order[i]], .timeout_ms = 1000};
+
+        assert_int_equal(vd_http_submit(w->http, &request, on_done, &seen, NULL, NULL), VD_OK);
+        turn_until(w, &seen.calls, (int)i + 1);
+        assert_int_equal(seen.response.err.code, VD_OK);
+    }
+    /* The third server's came when the second's had been idle longest. */
+    assert_int_equal(servers[0].connections, 1);
+    assert_int_equal(servers[1].connections, 2);
+    assert_int_equal(servers[2].connections, 1);
+    for (size_t i = 0; i < 3; i++)
+        (void)vd_http_target_free(targets[i]);
+    close_client(w);
+    for (size_t i = 0; i < 3; i++)
+        stop_server(&servers[i]);
+}
+
 /* More than a socket takes at once, to a peer that reads slowly, or answers without reading. */
 static void test_a_large_body_is_sent_in_parts(void **state)
 {
@@ -968,6 +1027,8 @@ int main(void)
         T(test_a_request_on_a_connection_that_had_ended_is_sent_again_once),
         T(test_a_request_is_not_repeated_without_end),
         T(test_an_idle_connection_that_the_peer_closes_is_forgotten),
+        T(test_silence_is_bounded_by_itself),
+        T(test_idle_connections_are_bounded),
         T(test_a_large_body_is_sent_in_parts),
         T(test_names_are_resolved_and_each_address_is_tried),
         T(test_nobody_listening_and_plain_text_behind_https_are_errors),

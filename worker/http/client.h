@@ -10,6 +10,7 @@
  * Units:    every time-out is milliseconds.
  * Errors:   VD_E_TIMEOUT retriable, VD_E_REMOTE (retriable unless TLS or the address was refused), VD_E_LIMIT for a body or header
  *           block above its bound, VD_E_CONFIG for a bad URL. A status of 400 or 500 is a response, not an error.
+ *           Addresses of a name are tried one after the other, each with its share of connect_timeout_ms.
  * Safety:   no redirects, no proxy unless configured, no netrc, no cookies, no decompression, https and http only, TLS verified.
  * Invariants:
  *   I1 each accepted request gets exactly one done callback, also on cancel and free.
@@ -40,7 +41,7 @@ struct vd_http_conf {
     const char *proxy;           /* NULL: none, whatever the environment says */
     const char *ca_file;         /* NULL: the system's */
     uint32_t connect_timeout_ms; /* 0: 3000 */
-    uint32_t low_speed_s;        /* give up below one byte a second for so long; 0: 30 */
+    uint32_t low_speed_s;        /* give up after so long without a byte; 0: 30 */
     size_t header_max_bytes;     /* 0: VD_HTTP_HEADER_MAX_BYTES */
     uint32_t shard_max;          /* libcurl: requests on one multi handle; 0: VD_HTTP_SHARD_MAX */
     uint32_t max_in_flight;      /* 0: VD_HTTP_MAX_IN_FLIGHT */
