@@ -209,7 +209,11 @@ static enum vd_code scan_string(struct scan *s, struct literal *ret)
         c = (unsigned char)*s->p;
         if (c == '"')
             break;
-        if (c == '\\') {
+        if (c == '\\' && s->end - s->p > 1 && s->p[1] == '"') { /* nearly all of them */
+            ret->escaped = true;
+            saved++;
+            s->p += 2;
+        } else if (c == '\\') {
             const char *at = s->p;
             uint32_t decoded;
             enum vd_code rc = scan_escape(s, &decoded);
@@ -289,16 +293,20 @@ static void decode(const struct literal *lit, char *out)
         memcpy(out, lit->raw.ptr, lit->raw.len);
         return;
     }
+    /* By bytes: a model's answer is JSON in a string, with an escape every few of them. */
     while (sub.p < sub.end) {
-        const char *slash = memchr(sub.p, '\\', (size_t)(sub.end - sub.p));
-        size_t run = (size_t)((slash != NULL ? slash : sub.end) - sub.p);
         uint32_t c = 0;
 
-        memcpy(out, sub.p, run);
-        out += run;
-        sub.p += run;
-        if (slash != NULL && scan_escape(&sub, &c) == VD_OK)
+        if (*sub.p != '\\') {
+            *out++ = *sub.p++;
+        } else if (sub.p[1] == '"') {
+            *out++ = '"';
+            sub.p += 2;
+        } else if (scan_escape(&sub, &c) == VD_OK) {
             out += vd_utf8_put(out, c);
+        } else {
+            return; /* it was checked: not reached */
+        }
     }
 }
 
