@@ -152,17 +152,19 @@ def check_rounds(place, decisions):
 def test_a_counter_is_exact_under_kill_9(place):
     customers = [f"c{i}" for i in range(100)]
     place.write(deadline_ms=60000, **COUNTER)
-    place.publish(customers * 100)
     worker = place.worker()
     random.seed(5)
     for n in range(8):
+        place.publish(customers * 6)
         worker.start()
-        time.sleep(random.uniform(0.3, 0.8))
+        time.sleep(random.uniform(0.1, 0.5))
         if n % 2 == 0:  # what is committed from here on is not changed any more by this worker
             place.redis.client().execute_command("CLIENT", "PAUSE", "3000", "WRITE")
-            time.sleep(0.15)
+        place.publish(customers * 6)  # however fast the worker is, there is work at the moment of the kill
+        time.sleep(0.3 if n % 2 == 0 else random.uniform(0, 0.2))
         worker.kill()
         place.redis.client().execute_command("CLIENT", "UNPAUSE")
+    place.publish(customers * 4)
     worker.start()
     decisions = place.decisions(count=10_000, timeout=180)
     wait_until(lambda: not place.pending(), 10, "every change is made", worker.process)
