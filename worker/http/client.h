@@ -1,7 +1,7 @@
 /* http/client.h - HTTP requests on the loop, thousands at once.
  *
  * Why:      providers and tools must see neither curl nor sockets. What is http:// and needs no proxy goes over the loop's own
- *           connections (plain.c): about 1 kB and a third of libcurl's time a request. All else is libcurl's (curl.c), whose cost grows with
+ *           connections (plain.c): about 1 kB and a quarter of libcurl's CPU a request. All else is libcurl's (curl.c), whose cost grows with
  *           the requests on one multi handle, so there are several.
  * Source:   RFC 9112; libcurl-multi(3), CURLMOPT_SOCKETFUNCTION.
  * Thread:   loop thread. Names are resolved on the loop's pool, or libcurl's own threads.

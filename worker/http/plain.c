@@ -1,7 +1,7 @@
 /* http/plain.c - HTTP/1.1 over plain TCP, on the loop's own polls: what libcurl would do for http://, without a proxy.
  *
- * Why:      a decision's budget is decided here. Through libcurl an exchange with a model costs three times its system calls, more the
- *           more are in flight, and 14 kB while it waits; here a waiting exchange is a descriptor, a poll and a timer. Whatever
+ * Why:      a decision's budget is decided here. Through libcurl an exchange with a model costs four times the CPU (tests/bench, parts:
+ *           http and own_http), more the more are in flight, and 14 kB while it waits; here that is a descriptor, a poll, a timer. Whatever
  *           needs more than that (TLS, HTTP/2, proxies) is libcurl's: curl.c.
  * Source:   RFC 9112 section 9 (connections); message.c has the bytes.
  *
