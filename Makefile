@@ -40,7 +40,8 @@ UNITS := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT  ?= $(UNITS)
 
 .PHONY: all
-all: $(BUILD)/verdict ## build the release binary, build/verdict
+all: $(OUT)/verdict ## build the release binary, build/verdict
+	@ln -sf $(VARIANT)/verdict $(BUILD)/verdict
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
@@ -59,9 +60,6 @@ $(LIB): $(OBJ)
 $(OUT)/verdict: $(OUT)/worker/main.o $(LIB)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
-
-$(BUILD)/verdict: $(OUT)/verdict
-	@ln -sf $(VARIANT)/verdict $@
 
 $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(LIB)
 	@echo "  LINK  $@"

@@ -2,7 +2,7 @@
  *
  * client.c    life, requests, done callbacks
  * target.c    URLs with their headers; which of the two ways they go:
- * plain.c     plain TCP: connections, sending, receiving     message.c  the bytes of an answer
+ * plain.c     plain TCP: connections, sending, receiving     origin.c   where a host is     message.c  the bytes of an answer
  * curl.c      libcurl: TLS, HTTP/2, proxies                  sockets.c  its sockets and timers on the loop
  * response.c  headers and body as they are kept
  *
@@ -13,12 +13,15 @@
 
 #include <curl/curl.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 
 #include "base/buf.h"
 #include "http/client.h"
 #include "loop/loop.h"
 
-#define VD_HTTP_KEPT_BYTES 1024 /* of one response's headers */
+#define VD_HTTP_KEPT_BYTES    1024        /* of one response's headers */
+#define VD_HTTP_RECEIVE_BYTES (64u << 10) /* one read of a plain connection; all share the buffer */
+#define VD_HTTP_MAX_ADDRESSES 8           /* of one name */
 
 struct vd_http_shard {
     struct vd_http *http;
@@ -55,6 +58,27 @@ TAILQ_HEAD(vd_http_calls, vd_http_call);
 TAILQ_HEAD(vd_http_shards, vd_http_shard);
 TAILQ_HEAD(vd_http_conns, vd_http_conn);
 TAILQ_HEAD(vd_http_origins, vd_http_origin);
+
+struct vd_http_address {
+    struct sockaddr_storage at;
+    socklen_t len;
+};
+
+/* A host and port: its addresses and its idle connections. Lives as long as a target, a connection or a lookup wants it. */
+struct vd_http_origin {
+    struct vd_http *http; /* NULL: the client is gone, a lookup is not back yet */
+    char *host;
+    char port[6];
+    uint32_t refs;
+    struct vd_http_address addresses[VD_HTTP_MAX_ADDRESSES];
+    size_t address_count;
+    bool known; /* without asking */
+    bool resolving;
+    int64_t resolved_ms;
+    struct vd_http_conns waiting; /* for addresses */
+    struct vd_http_conns idle;    /* last used first */
+    TAILQ_ENTRY(vd_http_origin) link;
+};
 
 struct vd_http_call {
     unsigned magic;
@@ -126,10 +150,16 @@ void vd_http_on_timer(void *arg);
 curl_socket_t vd_http_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
 int vd_http_close_socket(void *arg, curl_socket_t fd);
 
-/* plain.c. An origin is had by reference; host without brackets. */
+/* origin.c. An origin is had by reference; host without brackets. */
 struct vd_http_origin *vd_http_origin_get(struct vd_http *http, struct vd_span host,
                                           const char *port);
 void vd_http_origin_release(struct vd_http_origin *origin); /* NULL-safe */
+bool vd_http_origin_is_known(const struct vd_http_origin *origin);
+/* vd_http_plain_resolved() follows on a later turn. */
+enum vd_code vd_http_origin_resolve(struct vd_http_origin *origin) VD_MUST_CHECK;
+
+/* plain.c */
+void vd_http_plain_resolved(struct vd_http_origin *origin, const char *why);
 void vd_http_plain_submit(struct vd_http_call *call, const struct vd_http_request *request);
 void vd_http_plain_cancel(struct vd_http_call *call);
 void vd_http_plain_close(struct vd_http *http);

@@ -5,7 +5,7 @@
  *           needs more than that (TLS, HTTP/2, proxies) is libcurl's: curl.c.
  * Source:   RFC 9112 section 9 (connections); message.c has the bytes.
  *
- *   RESOLVING --on_resolved--> CONNECTING --on_connected--> EXCHANGING --complete--> IDLE --take_idle--> EXCHANGING
+ *   RESOLVING --plain_resolved--> CONNECTING --on_connected--> EXCHANGING --complete--> IDLE --take_idle--> EXCHANGING
  *       any state --close_conn--> gone: an error, a cancel, the peer's end, too long idle
  *
  * A connection belongs to the call it carries, or is idle. One timer serves all its states: it is only moved when it would ring too
@@ -14,10 +14,8 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -29,18 +27,10 @@
 #include "http/internal.h"
 #include "http/message.h"
 
-#define NAME_KEPT_MS  60000       /* what a name resolved to is asked again after this */
-#define IDLE_KEPT_MS  60000       /* an idle connection is closed after this */
-#define KEEPALIVE_S   60          /* TCP's own probes, so that a path that forgot us is noticed */
-#define MAX_ADDRESSES 8           /* of one name */
-#define RECEIVE_BYTES (64u << 10) /* one read; all connections share the buffer */
+#define IDLE_KEPT_MS 60000 /* an idle connection is closed after this */
+#define KEEPALIVE_S  60    /* TCP's own probes, so that a path that forgot us is noticed */
 
 enum conn_state { RESOLVING, CONNECTING, EXCHANGING, IDLE };
-
-struct address {
-    struct sockaddr_storage at;
-    socklen_t len;
-};
 
 struct vd_http_conn {
     struct vd_http_origin *origin;
@@ -63,108 +53,8 @@ struct vd_http_conn {
     TAILQ_ENTRY(vd_http_conn) all_idle;
 };
 
-/* A host and port: its addresses and its idle connections. Lives as long as a target, a connection or a lookup wants it. */
-struct vd_http_origin {
-    struct vd_http *http; /* NULL: the client is gone, a lookup is not back yet */
-    char *host;
-    char port[6];
-    uint32_t refs;
-    struct address addresses[MAX_ADDRESSES];
-    size_t address_count;
-    bool known; /* add_known_addresses() found some: never asked for */
-    bool resolving;
-    int64_t resolved_ms;
-    struct vd_http_conns waiting; /* for addresses */
-    struct vd_http_conns idle;    /* last used first */
-    TAILQ_ENTRY(vd_http_origin) link;
-};
-
 static void connect_next(struct vd_http_conn *conn);
 static void start_call(struct vd_http_call *call);
-
-/* -- origins ---------------------------------------------------------------------------------------------------------- */
-
-static void add_addresses(struct vd_http_origin *origin, const struct addrinfo *list)
-{
-    for (; list != NULL && origin->address_count < MAX_ADDRESSES; list = list->ai_next) {
-        struct address *a = &origin->addresses[origin->address_count];
-
-        if (list->ai_addrlen > sizeof(a->at))
-            continue;
-        memcpy(&a->at, list->ai_addr, list->ai_addrlen);
-        a->len = list->ai_addrlen;
-        origin->address_count++;
-    }
-}
-
-static void add_numeric(struct vd_http_origin *origin, const char *host)
-{
-    static const struct addrinfo numeric = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
-    struct addrinfo *list = NULL;
-
-    if (getaddrinfo(host, origin->port, &numeric, &list) != 0)
-        return;
-    add_addresses(origin, list);
-    freeaddrinfo(list);
-}
-
-/* Addresses that nobody has to be asked for: numbers, and the names that always mean this machine (RFC 6761 section 6.3). */
-static void add_known_addresses(struct vd_http_origin *origin)
-{
-    const struct vd_span suffix = VD_LIT(".localhost");
-    struct vd_span host = vd_span_of(origin->host);
-    size_t head = host.len > suffix.len ? host.len - suffix.len : 0;
-
-    if (vd_span_eq_nocase(host, VD_LIT("localhost")) ||
-        vd_span_eq_nocase(vd_span_sub(host, head, host.len), suffix)) {
-        add_numeric(origin, "::1");
-        add_numeric(origin, "127.0.0.1");
-    } else {
-        add_numeric(origin, origin->host);
-    }
-    origin->known = origin->address_count > 0;
-}
-
-struct vd_http_origin *vd_http_origin_get(struct vd_http *http, struct vd_span host,
-                                          const char *port)
-{
-    struct vd_http_origin *origin;
-
-    for (origin = TAILQ_FIRST(&http->origins); origin != NULL; origin = TAILQ_NEXT(origin, link)) {
-        if (vd_span_eq_c(host, origin->host) && strcmp(port, origin->port) == 0) {
-            origin->refs++;
-            return origin;
-        }
-    }
-    if (http->received == NULL)
-        http->received = vd_realloc(NULL, RECEIVE_BYTES);
-    origin = http->received == NULL ? NULL : vd_alloc(sizeof(*origin));
-    if (origin == NULL)
-        return NULL;
-    origin->host = vd_strndup(host);
-    if (origin->host == NULL)
-        return vd_free(origin);
-    (void)snprintf(origin->port, sizeof(origin->port), "%s", port);
-    origin->http = http;
-    origin->refs = 1;
-    TAILQ_INIT(&origin->waiting);
-    TAILQ_INIT(&origin->idle);
-    TAILQ_INSERT_TAIL(&http->origins, origin, link);
-    add_known_addresses(origin);
-    return origin;
-}
-
-void vd_http_origin_release(struct vd_http_origin *origin)
-{
-    if (origin == NULL || --origin->refs > 0)
-        return;
-    assert(TAILQ_EMPTY(&origin->waiting) && TAILQ_EMPTY(&origin->idle));
-    if (origin->http != NULL)
-        TAILQ_REMOVE(&origin->http->origins, origin, link);
-    (void)vd_free(origin->host);
-    (void)vd_free(origin);
-}
 
 /* -- connections ------------------------------------------------------------------------------------------------------ */
 
@@ -419,7 +309,7 @@ static void receive(struct vd_http_conn *conn)
     struct vd_http *http = conn->origin->http;
     struct vd_http_call *call = conn->call;
     struct vd_err *err = &call->response.err;
-    ssize_t n = recv(conn->fd, http->received, RECEIVE_BYTES, 0);
+    ssize_t n = recv(conn->fd, http->received, VD_HTTP_RECEIVE_BYTES, 0);
     size_t used = 0;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -490,7 +380,7 @@ static void on_ready(void *arg, int events)
     }
 }
 
-static bool open_socket(struct vd_http_conn *conn, const struct address *a)
+static bool open_socket(struct vd_http_conn *conn, const struct vd_http_address *a)
 {
     int one = 1, probes_s = KEEPALIVE_S;
     struct vd_http *http = conn->origin->http;
@@ -512,7 +402,7 @@ static bool open_socket(struct vd_http_conn *conn, const struct address *a)
     return true;
 }
 
-static bool may_connect(const struct vd_http_conn *conn, const struct address *a)
+static bool may_connect(const struct vd_http_conn *conn, const struct vd_http_address *a)
 {
     const struct vd_http_conf *conf = &conn->origin->http->conf;
 
@@ -528,7 +418,7 @@ static void connect_next(struct vd_http_conn *conn)
 
     conn->state = CONNECTING;
     while (conn->next_address < origin->address_count) {
-        const struct address *a = &origin->addresses[conn->next_address];
+        const struct vd_http_address *a = &origin->addresses[conn->next_address];
         int64_t left = conn->call->connect_deadline_ms - vd_mono_ms();
 
         if (left <= 0)
@@ -593,16 +483,11 @@ static void on_timer(void *arg)
 
 /* -- names ------------------------------------------------------------------------------------------------------------ */
 
-static void on_resolved(void *arg, const struct addrinfo *list, const char *why)
+void vd_http_plain_resolved(struct vd_http_origin *origin, const char *why)
 {
-    struct vd_http_origin *origin = arg;
     struct vd_http_conns waiting = TAILQ_HEAD_INITIALIZER(waiting);
     struct vd_http_conn *conn;
 
-    origin->resolving = false;
-    origin->address_count = 0;
-    origin->resolved_ms = vd_mono_ms();
-    add_addresses(origin, list);
     TAILQ_CONCAT(&waiting, &origin->waiting, link);
     while ((conn = TAILQ_FIRST(&waiting)) != NULL) {
         TAILQ_REMOVE(&waiting, conn, link);
@@ -612,36 +497,16 @@ static void on_resolved(void *arg, const struct addrinfo *list, const char *why)
             continue;
         }
         (void)vd_err_set(&conn->call->response.err, VD_E_REMOTE, true,
-                         "HTTP: cannot resolve the host's name: %s",
-                         why != NULL ? why : "it has no address");
+                         "HTTP: cannot resolve the host's name: %s", why);
         give_up(conn);
     }
-    vd_http_origin_release(origin);
-}
-
-static bool knows_addresses(const struct vd_http_origin *origin)
-{
-    if (origin->known)
-        return true;
-    /* Behind a filter a connection is kept, what its name resolved to is not. */
-    return origin->address_count > 0 && origin->http->conf.allow == NULL &&
-           vd_mono_ms() - origin->resolved_ms < NAME_KEPT_MS;
 }
 
 static enum vd_code resolve(struct vd_http_conn *conn)
 {
-    struct vd_http_origin *origin = conn->origin;
-    enum vd_code rc = VD_OK;
-
     conn->state = RESOLVING;
-    TAILQ_INSERT_TAIL(&origin->waiting, conn, link);
-    if (!origin->resolving)
-        rc = vd_loop_resolve(origin->http->loop, origin->host, origin->port, on_resolved, origin);
-    if (rc == VD_OK && !origin->resolving) {
-        origin->resolving = true;
-        origin->refs++; /* the lookup's */
-    }
-    return rc;
+    TAILQ_INSERT_TAIL(&conn->origin->waiting, conn, link);
+    return vd_http_origin_resolve(conn->origin);
 }
 
 /* -- calls ------------------------------------------------------------------------------------------------------------ */
@@ -677,7 +542,7 @@ static void start_call(struct vd_http_call *call)
     }
     call->connect_deadline_ms = vd_mono_ms() + call->http->conf.connect_timeout_ms;
     conn->connect_by_ms = call->connect_deadline_ms;
-    if (knows_addresses(conn->origin)) {
+    if (vd_http_origin_is_known(conn->origin)) {
         connect_next(conn);
         return;
     }
