@@ -158,10 +158,11 @@ def test_a_counter_is_exact_under_kill_9(place):
         place.publish(customers * 6)
         worker.start()
         time.sleep(random.uniform(0.1, 0.5))
-        if n % 2 == 0:  # what is committed from here on is not changed any more by this worker
-            place.redis.client().execute_command("CLIENT", "PAUSE", "3000", "WRITE")
         place.publish(customers * 6)  # however fast the worker is, there is work at the moment of the kill
-        time.sleep(0.3 if n % 2 == 0 else random.uniform(0, 0.2))
+        time.sleep(random.uniform(0.03, 0.12))
+        if n % 2 == 0:  # what was written down before, and is committed from here on, is not changed any more by this worker
+            place.redis.client().execute_command("CLIENT", "PAUSE", "3000", "WRITE")
+            time.sleep(0.3)
         worker.kill()
         place.redis.client().execute_command("CLIENT", "UNPAUSE")
     place.publish(customers * 4)
