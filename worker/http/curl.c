@@ -77,6 +77,7 @@ static void read_timings(struct vd_http_call *call)
 static void leave(struct vd_http_call *call)
 {
     (void)curl_multi_remove_handle(call->shard->multi, call->easy);
+    (void)curl_easy_setopt(call->easy, CURLOPT_POSTFIELDS, NULL); /* frees its copy */
     call->shard->in_flight--;
     vd_http_finish(call);
 }

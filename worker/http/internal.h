@@ -6,7 +6,7 @@
  * curl.c      libcurl: TLS, HTTP/2, proxies                  sockets.c  its sockets and timers on the loop
  * response.c  headers and body as they are kept
  *
- * libcurl may call back at any time while one of its functions runs; callbacks only note. Done callbacks run in vd_http_drain().
+ * libcurl may call back at any time while one of its functions runs; callbacks only note. Done callbacks run once a turn (client.c, drain).
  */
 #ifndef VD_HTTP_INTERNAL_H
 #define VD_HTTP_INTERNAL_H

@@ -33,7 +33,7 @@ enum vd_http_message_state {
     VD_HTTP_WHOLE,
 };
 
-/* A status line (no_name, text is the line; forget what earlier header lines said) or a header of a response. */
+/* A header; or a status line, which has no name: what earlier lines said is over. Borrowed until it returns. */
 typedef void vd_http_line_fn(void *arg, struct vd_span name, struct vd_span value);
 
 struct vd_http_message {

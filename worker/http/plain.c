@@ -23,7 +23,6 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/limits.h"
 #include "http/internal.h"
 #include "http/message.h"
 

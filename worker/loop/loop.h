@@ -4,7 +4,7 @@
  * Source:   libuv 1.44 (uv_poll_t, uv_timer_t, uv_async_t, uv_queue_work, uv_signal_t).
  * Thread:   all functions on the loop thread, except vd_wakeup_send() (any thread, async-signal-safe).
  * Owns:     every object belongs to its creator until its _free(), which is NULL-safe, may be called inside its own callback, stops
- *           further callbacks at once, and releases memory after the turn.
+ *           further callbacks at once, and releases memory after the turn (timers are kept for the next vd_timer_new()).
  * Units:    milliseconds, monotonic.
  */
 #ifndef VD_LOOP_LOOP_H

@@ -1,7 +1,6 @@
 /* pipeline/decision.c - see decision.h. */
 #include "pipeline/decision.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "base/clock.h"
