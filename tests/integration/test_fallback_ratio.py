@@ -71,3 +71,18 @@ def test_shadow_fallbacks_run_no_business(shop):
         shop.publish(*(f"c{n}" for n in range(60)))
         assert len(shop.read("decisions.shadow", count=60)) == 60
         assert worker.metric("verdict_intake_paused") == 0
+
+
+@pytest.mark.parametrize("changes, reason", [
+    ({"limits": {"cap": {"key": "all", "window_s": 86400, "max": 5, "when": "action == 'ship'",
+                         "on_exceed": "reject"}}}, "limit_exceeded"),
+    ({"budget": {"per_key": {"max_model_calls": 5, "window_s": 86400}}}, "budget_per_key"),
+], ids=["limit", "budget"])
+def test_a_limit_that_is_used_up_is_not_an_outage(shop, changes, reason):
+    """A cap that is reached by noon, or one customer over a budget, must not stop everybody's events for the day."""
+    shop.write(**changes)
+    with shop.worker(worker=GUARD) as (worker, _):
+        shop.publish(*["c"] * 60)
+        decisions = shop.read(count=60)
+        assert [d["degraded_reason"] for d in decisions].count(reason) == 55
+        assert worker.metric("verdict_intake_paused") == 0

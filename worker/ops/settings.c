@@ -144,9 +144,8 @@ static const struct vd_conf_row rows[] = {
      0, "After SIGTERM, how long calls may finish. Below Kubernetes' 30 s.", NULL},
     {"worker.max_fallback_ratio", VD_CONF_T_NUMBER, FIELD(max_fallback_ratio), "0.5", 0, 1, NULL, 0,
      "Above this share of fallbacks intake is paused, and a few events at a time try whether "
-     "things "
-     "are better. Stale, overflowing and shadow decisions do not count, nor those under the kill "
-     "switch. 1: never.",
+     "things are better. Stale, overflowing and shadow decisions do not count, nor those under the "
+     "kill switch or over a limit or a key's budget. 1: never.",
      NULL},
     {"worker.fallback_window_s", VD_CONF_T_INT, FIELD(fallback_window_s), "300", 1, 86400, "s", 0,
      "The share is that of the last so many seconds.", NULL},

@@ -67,14 +67,18 @@ static void count_failure(void *arg, const struct vd_rule_result *rule)
     vd_metric_add(job->s->metrics, VD_M_RULE_FAILURES, job->policy->id, rule->id, 1);
 }
 
-/* What a person switched off, what came too late or in too great a number says nothing of the models. */
+/* What a person switched off, what came too late or in too great a number, and a limit that is used up say nothing of the models:
+ * else the first customer over a budget, and every cap that is reached by noon, would stop the events of everybody. */
 static enum vd_job_health health_of(const struct vd_job *job, const struct vd_outcome *o)
 {
-    static const enum vd_stop not_models[] = {VD_STOP_STALE, VD_STOP_OVERFLOW, VD_STOP_KILL_SWITCH,
-                                              VD_STOP_NO_MODEL, VD_STOP_SHUTDOWN};
+    static const enum vd_stop not_models[] = {VD_STOP_STALE,    VD_STOP_OVERFLOW,
+                                              VD_STOP_NO_MODEL, VD_STOP_KILL_SWITCH,
+                                              VD_STOP_SHUTDOWN, VD_STOP_BUDGET_PER_KEY};
     bool fallback = o->status == VD_FALLBACK || o->decided_by == VD_BY_FALLBACK;
 
     if (job->policy->mode == VD_MODE_SHADOW)
+        return VD_JOB_UNCOUNTED;
+    if (o->degraded_reason != NULL && strcmp(o->degraded_reason, VD_REASON_LIMIT_EXCEEDED) == 0)
         return VD_JOB_UNCOUNTED;
     for (size_t i = 0; i < sizeof(not_models) / sizeof(not_models[0]); i++)
         if (o->degraded_reason != NULL &&

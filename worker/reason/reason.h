@@ -81,7 +81,8 @@ enum vd_stop {
     VD_STOP_BUDGET_PER_KEY,     /* budget.per_key is spent */
     VD_STOP_NO_MODEL,           /* no model is configured */
 };
-const char *vd_stop_name(enum vd_stop stop); /* "deadline", "model_unavailable", ... */
+const char *vd_stop_name(enum vd_stop stop);      /* "deadline", "model_unavailable", ... */
+#define VD_REASON_LIMIT_EXCEEDED "limit_exceeded" /* degraded_reason: a limit is used up */
 
 enum vd_status { VD_DECIDED, VD_FALLBACK, VD_ESCALATED };
 const char *vd_status_name(enum vd_status status); /* "decided" "fallback" "escalated" */

@@ -155,7 +155,7 @@ const char *vd_reserve_refusal(const struct vd_reason *r)
     for (size_t i = 0; try->items != NULL && i < try->plan.want_count; i++)
         if (try->items[i].closed_until_ms > 0)
             return "limits_closed";
-    return "limit_exceeded";
+    return VD_REASON_LIMIT_EXCEEDED;
 }
 
 /* -- without asking ------------------------------------------------------------------------------------------------ */
