@@ -74,6 +74,7 @@ struct vd_output {
     struct vd_span value; /* ptr NULL: null value; on the heap */
     struct vd_header *headers;
     size_t header_count, header_room;
+    size_t framing_bytes;   /* all but the value, for vd_output_bytes() */
     struct vd_arena arena;  /* all but the value: a dozen headers are two dozen small texts */
     struct vd_output *next; /* outputs of one record form a list, produced in this order */
 };

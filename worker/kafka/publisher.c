@@ -17,8 +17,9 @@
     30000 /* init_transactions while an old transaction is being decided; then report and try again */
 #define COMMIT_LIMIT_MS                                                                            \
     30000 /* calling commit again while the coordinator is away; then ask the brokers anew */
-#define ABORT_LIMIT_MS 15000
-#define HURRY_LIMIT_MS 1500
+#define ABORT_LIMIT_MS  15000
+#define LET_GO_LIMIT_MS 2000
+#define HURRY_LIMIT_MS  1500
 #define ALONE_BYTES                                                                                \
     (256u << 10) /* a record this large goes in a batch of its own: brokers judge batches */
 
@@ -226,12 +227,13 @@ static rd_kafka_headers_t *headers_of(const struct vd_output *o)
     return list;
 }
 
+/* The value is not copied: it stays where it is until its report is here, or the producer is gone; see let_go(). */
 static rd_kafka_resp_err_t produce_one(struct vd_publisher *p, const struct vd_output *o)
 {
     rd_kafka_headers_t *headers = headers_of(o);
     const rd_kafka_vu_t fields[] = {
         {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = o->topic},
-        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = 0},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)o->key.ptr, o->key.len}},
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)o->value.ptr, o->value.len}},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
@@ -475,6 +477,20 @@ static enum vd_publisher_answer publish_transaction(struct vd_publisher *p, stru
     return answer;
 }
 
+/* The batch goes back to the loop, which may free its values: the producer must not know one of them any more. After a failure it may,
+ * and if it does not forget them in time, it has to go. False: it went. */
+static bool let_go(struct vd_publisher *p)
+{
+    if (rd_kafka_outq_len(p->rk) == 0)
+        return true;
+    (void)rd_kafka_purge(p->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                                    RD_KAFKA_PURGE_F_NON_BLOCKING);
+    if (await_reports(p, NULL, LET_GO_LIMIT_MS))
+        return true;
+    end_producer(p);
+    return false;
+}
+
 static enum vd_publisher_answer do_publish(struct vd_publisher *p, struct vd_batch *batch,
                                            struct vd_err *err)
 {
@@ -484,6 +500,8 @@ static enum vd_publisher_answer do_publish(struct vd_publisher *p, struct vd_bat
     assert(p->rk != NULL);
     answer = vd_properties_exactly_once(p->conf) ? publish_transaction(p, batch, err)
                                                  : publish_plain(p, batch, err);
+    if (!let_go(p) && answer != VD_PUBLISHER_FENCED)
+        answer = VD_PUBLISHER_UNKNOWN; /* which opens another producer */
     batch->took_us = vd_mono_us() - start;
     return answer;
 }

@@ -146,6 +146,7 @@ struct vd_output *vd_output_new(enum vd_output_kind kind, const char *topic, str
     o->value = dup_span(value);
     if (o->topic == NULL || !keep(o, key, &o->key) || (value.ptr != NULL && o->value.ptr == NULL))
         return vd_output_free(o);
+    o->framing_bytes = RECORD_OVERHEAD + o->key.len;
     return o;
 }
 
@@ -174,6 +175,7 @@ bool vd_output_add_known_header(struct vd_output *output, const char *literal, s
     if (!keep(output, value, &h->value))
         return false;
     output->header_count++;
+    output->framing_bytes += HEADER_OVERHEAD + h->name.len + h->value.len;
     return true;
 }
 
@@ -217,10 +219,5 @@ void *vd_output_free(struct vd_output *list)
 
 size_t vd_output_bytes(const struct vd_output *output)
 {
-    size_t n = RECORD_OVERHEAD + output->key.len + output->value.len;
-    size_t i;
-
-    for (i = 0; i < output->header_count; i++)
-        n += HEADER_OVERHEAD + output->headers[i].name.len + output->headers[i].value.len;
-    return n;
+    return output->framing_bytes + output->value.len;
 }

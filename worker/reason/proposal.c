@@ -111,8 +111,14 @@ enum vd_code vd_rationale_clean(struct vd_arena *arena, struct vd_span text, siz
         return VD_E_NOMEM;
     for (size_t i = 0; i < clean.len && chars < max_chars;) {
         unsigned char c = (unsigned char)clean.ptr[i];
-        size_t skip = left_out(vd_span_sub(clean, i, clean.len), word_start), len = 1;
+        size_t skip, len = 1;
 
+        if (!word_start && is_word(c)) { /* inside of a word, where nothing begins: most of them */
+            out[n++] = clean.ptr[i++];
+            chars++;
+            continue;
+        }
+        skip = left_out(vd_span_sub(clean, i, clean.len), word_start);
         if (skip > 0) {
             i += skip;
             word_start = true;
