@@ -10,6 +10,7 @@ numbers of one run. --quick takes a third of the cells and no TLS; --repeat runs
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -19,7 +20,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import stage as bench  # noqa: E402
-from support import model, paths, reader  # noqa: E402
+from support import model, paths, reader, records  # noqa: E402
 
 IN_FLIGHT = [100, 1000, 5000]
 LATENCY_MS = [0, 200, 2000]
@@ -57,7 +58,10 @@ def say(text):
 # --- payloads ------------------------------------------------------------------------------------------------------
 
 def take_payloads(stage, folder):
-    """One event through the worker: what each party really sends, for the parts and for the comparison worker."""
+    """One event through the worker: what each party really sends, for the parts and for the comparison worker.
+
+    Returns the worker: what it published is still in its topics.
+    """
     folder.mkdir()
     answers = []
 
@@ -71,14 +75,48 @@ def take_payloads(stage, folder):
         bench.measure(stage, program, 1, 0)
         (folder / "request.json").write_text(compact(between.requests[-1].body))
         (folder / "response.json").write_text(compact(answers[-1]))
-    take_records(stage, program, folder, {"event": program.topic, "decision": program.out, "audit": program.audit})
+    take_records(stage, folder, {"event": program.topic, "decision": program.out, "audit": program.audit})
+    return program
 
 
-def take_records(stage, program, folder, topics):
+def published(stage, topic, count):
+    with reader.Reader(stage.broker.bootstrap, [topic]) as read:
+        return read.count(count, 20)
+
+
+def take_records(stage, folder, topics):
     for name, topic in topics.items():
-        with reader.Reader(stage.broker.bootstrap, [topic]) as records:
-            value = records.count(1, 20)[0].value
-        (folder / f"{name}.json").write_bytes(value)
+        (folder / f"{name}.json").write_bytes(published(stage, topic, 1)[0].value)
+
+
+def paths_in(value, path=""):
+    """Every JSON path in it, without the indices of lists."""
+    if isinstance(value, list):
+        return {path}.union(*(paths_in(item, f"{path}/[]") for item in value))
+    if isinstance(value, dict):
+        return {path}.union(*(paths_in(member, f"{path}/{name}") for name, member in value.items()))
+    return {path}
+
+
+def shape(record):
+    """What all records of one topic share: names of members and headers, what was asked but for its own marker."""
+    value = record.json()
+    steps = value.get("reasoning", {"steps": []})["steps"]
+    asked = {re.sub(r"\b[0-9a-f]{32}\b", "MARKER", message["text"]) for step in steps for message in step["messages"]}
+    return paths_in(value) | {f"header {name}" for name, _ in record.headers} | asked
+
+
+def check_comparison(stage, payloads, verdict):
+    """Wrong unless the comparison worker publishes what the worker does; verdict is a run of that."""
+    program = bench.ComparisonUnderLoad(stage, 10, payloads / "request.json")
+    bench.measure(stage, program, 5, 0)
+    for topic, of_verdict, check in [(program.out, verdict.out, records.check_decision),
+                                     (program.audit, verdict.audit, records.check_audit)]:
+        wanted = shape(published(stage, of_verdict, 1)[0])
+        for record in published(stage, topic, 5):
+            if shape(record) != wanted:
+                raise bench.Wrong(f"only one of {topic} and {of_verdict} has {sorted(shape(record) ^ wanted)}")
+            check(record)
 
 
 def compact(value):
@@ -174,7 +212,7 @@ def backlog(stage, folder, count):
     small = bench.VerdictUnderLoad(stage, 10, policies="shortcut")
     bench.measure(stage, small, 1, 0)
     folder.mkdir()
-    take_records(stage, small, folder, {"decision": small.out, "audit": small.audit})
+    take_records(stage, folder, {"decision": small.out, "audit": small.audit})
     loops = [bare_loop(stage, count, folder, 5000)]  # as many as the worker puts into one
     run = bench.measure(stage, bench.VerdictUnderLoad(stage, 5000, policies="shortcut"), count, 0)
     loops.append(bare_loop(stage, count, folder, 5000))
@@ -219,7 +257,7 @@ def start(stage):
 
 def one_round(stage, number, only, quick):
     folder = stage.directory / f"payloads-{number}"
-    take_payloads(stage, folder)
+    verdict = take_payloads(stage, folder)
     results = {}
     if "parts" in only:
         say("the parts alone, CPU us")
@@ -243,6 +281,7 @@ def one_round(stage, number, only, quick):
         say(f"the worker over TLS: {results['tls']}")
     if "comparison" in only:
         say("the comparison worker in Python, at-least-once")
+        check_comparison(stage, folder, verdict)
         results["comparison"] = {}
         for latency_ms, in_flight in [(200, 1000)] if quick else COMPARED:
             row = comparison_cell(stage, folder, latency_ms, in_flight)
