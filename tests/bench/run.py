@@ -25,7 +25,7 @@ from support import model, paths, reader, records  # noqa: E402
 IN_FLIGHT = [100, 1000, 5000]
 LATENCY_MS = [0, 200, 2000]
 QUICK = [(0, 1000), (200, 1000)]
-COMPARED = [(200, 100), (200, 1000), (200, 5000), (2000, 1000)]
+COMPARED = [(0, 1000), (200, 100), (200, 1000), (200, 5000), (2000, 1000)]
 COMPARED_OTHERWISE = {"comparison_unchecked": {"schemas": "-"}, "comparison_httpx": {"client": "httpx"}}
 TLS = (2000, 5000)
 BACKLOG = 200_000
