@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "loop/loop.h"
 
 struct seen {
@@ -61,6 +62,71 @@ static void a_timer_fires_once_and_may_free_itself(void **state)
     vd_timer_start(s->timer, 5, 1);
     for (int i = 0; i < 5; i++)
         vd_loop_turn(s->loop, 10);
+    assert_int_equal(s->calls, 1);
+}
+
+/* From now until the loop is stopped. */
+static int64_t run_ms(struct seen *s)
+{
+    int64_t began = vd_mono_ms();
+
+    vd_loop_run(s->loop);
+    return vd_mono_ms() - began;
+}
+
+static void a_timer_that_is_started_again_fires_when_it_was_told_last(void **state)
+{
+    struct seen *s = *state;
+
+    assert_int_equal(vd_timer_new(s->loop, count_and_stop, s, &s->timer), VD_OK);
+    vd_timer_start(s->timer, 5, 0);
+    vd_timer_start(s->timer, 60, 0);
+    assert_true(run_ms(s) >= 60);
+    vd_timer_start(s->timer, 10000, 0);
+    vd_timer_start(s->timer, 1, 0);
+    assert_true(run_ms(s) < 5000);
+    vd_timer_start(s->timer, 1, 0);
+    vd_timer_stop(s->timer);
+    vd_timer_start(s->timer, 40, 0);
+    assert_true(run_ms(s) >= 40);
+    vd_timer_start(s->timer, 0, 0);
+    vd_timer_start(s->timer, 0, 0);
+    (void)run_ms(s);
+    vd_loop_turn(s->loop, 0);
+    assert_int_equal(s->calls, 4);
+}
+
+static void a_period_lasts_until_it_is_stopped(void **state)
+{
+    struct seen *s = *state;
+    int64_t began = vd_mono_ms();
+
+    assert_int_equal(vd_timer_new(s->loop, count_and_stop, s, &s->timer), VD_OK);
+    vd_timer_start(s->timer, 0, 20);
+    for (int i = 0; i < 4; i++)
+        vd_loop_run(s->loop);
+    assert_true(vd_mono_ms() - began >= 3 * 20);
+    vd_timer_stop(s->timer);
+    vd_loop_turn(s->loop, 50);
+    vd_loop_turn(s->loop, 50);
+    assert_int_equal(s->calls, 4);
+}
+
+static void a_freed_timer_does_not_fire_for_who_has_it_next(void **state)
+{
+    struct seen *s = *state;
+    struct vd_timer *old;
+
+    assert_int_equal(vd_timer_new(s->loop, count_and_stop, s, &old), VD_OK);
+    vd_timer_start(old, 5, 5);
+    (void)vd_timer_free(old);
+    assert_int_equal(vd_timer_new(s->loop, count_and_stop, s, &s->timer), VD_OK);
+    assert_ptr_equal(s->timer, old); /* kept, else this shows nothing */
+    for (int i = 0; i < 3; i++)
+        vd_loop_turn(s->loop, 10);
+    assert_int_equal(s->calls, 0);
+    vd_timer_start(s->timer, 30, 0);
+    assert_true(run_ms(s) >= 30);
     assert_int_equal(s->calls, 1);
 }
 
@@ -176,6 +242,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_timer_fires_once_and_may_free_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_timer_that_is_started_again_fires_when_it_was_told_last,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_period_lasts_until_it_is_stopped, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_freed_timer_does_not_fire_for_who_has_it_next, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(another_thread_wakes_the_loop, setup, teardown),
         cmocka_unit_test_setup_teardown(blocking_work_runs_elsewhere_and_ends_here, setup,
                                         teardown),

@@ -109,15 +109,18 @@ const cJSON *vd_json_get(const cJSON *object, const char *key)
     const cJSON *child =
         object != NULL && (object->type & 0xFF) == cJSON_Object ? object->child : NULL;
 
-    while (child != NULL && (child->string == NULL || strcmp(child->string, key) != 0))
+    /* Most keys differ in their first character, and a call costs more than looking at it. */
+    while (child != NULL && (child->string == NULL || child->string[0] != key[0] ||
+                             strcmp(child->string, key) != 0))
         child = child->next;
     return child;
 }
 
 static bool key_is(const cJSON *child, struct vd_span key)
 {
-    return child->string != NULL &&
-           strncmp(child->string, key.len > 0 ? key.ptr : "", key.len) == 0 &&
+    if (child->string == NULL || key.len == 0)
+        return child->string != NULL && child->string[0] == '\0';
+    return child->string[0] == key.ptr[0] && strncmp(child->string, key.ptr, key.len) == 0 &&
            child->string[key.len] == '\0';
 }
 

@@ -36,7 +36,7 @@ struct vd_loop {
     struct signal_watch signals[MAX_SIGNALS];
     size_t signal_count;
     struct vd_timer
-        *spare_timers; /* stopped: each job has one, and closing a handle takes a turn */
+        *spare_timers; /* stopped: each job has some, and closing a handle takes a turn */
     size_t spare_timer_count;
 };
 
@@ -44,6 +44,9 @@ struct vd_timer {
     uv_timer_t handle;
     vd_loop_fn *fn;
     void *arg;
+    bool running;        /* then the handle is active, and wakes no later than due */
+    uint64_t due, wakes; /* libuv's milliseconds */
+    uint64_t period_ms;
     struct vd_timer *next; /* spare */
 };
 
@@ -220,11 +223,34 @@ int64_t vd_loop_last_tick_mono_ms(const struct vd_loop *loop)
 
 /* -- timers -------------------------------------------------------------------------------------------------------- */
 
+/* Most timers are bounds: started for seconds, stopped within milliseconds, started again. Taking each out of libuv's heap and putting it
+ * back was a walk through cold memory, so that a timer which is stopped, or started again for later, stays where it is, wakes once in
+ * vain, and goes on from there. */
+static void on_timer(uv_timer_t *handle);
+
+static void wake(struct vd_timer *t, uint64_t now)
+{
+    t->wakes = t->due;
+    (void)uv_timer_start(&t->handle, on_timer, t->due - now, 0);
+}
+
 static void on_timer(uv_timer_t *handle)
 {
-    struct vd_timer *timer = handle->data;
+    struct vd_timer *t = handle->data;
+    uint64_t now = uv_now(handle->loop);
 
-    timer->fn(timer->arg);
+    if (!t->running)
+        return;
+    if (t->due > now) {
+        wake(t, now);
+        return;
+    }
+    t->running = t->period_ms > 0;
+    if (t->running) {
+        t->due = now + t->period_ms;
+        wake(t, now);
+    }
+    t->fn(t->arg);
 }
 
 enum vd_code vd_timer_new(struct vd_loop *loop, vd_loop_fn *fn, void *arg, struct vd_timer **ret)
@@ -249,14 +275,25 @@ enum vd_code vd_timer_new(struct vd_loop *loop, vd_loop_fn *fn, void *arg, struc
 
 void vd_timer_start(struct vd_timer *timer, uint64_t after_ms, uint64_t period_ms)
 {
+    uv_loop_t *uv = timer->handle.loop;
+    uint64_t now;
+
+    if (timer->running && timer->period_ms == 0 && after_ms == 0 && period_ms == 0 &&
+        timer->due <= uv_now(uv))
+        return; /* what is to be done soon is asked for many times in a turn */
     /* libuv counts from the time it read at the start of the turn; a long turn would make timers early. */
-    uv_update_time(timer->handle.loop);
-    (void)uv_timer_start(&timer->handle, on_timer, after_ms, period_ms);
+    uv_update_time(uv);
+    now = uv_now(uv);
+    timer->due = after_ms > UINT64_MAX - now ? UINT64_MAX : now + after_ms;
+    timer->period_ms = period_ms;
+    timer->running = true;
+    if (!uv_is_active((uv_handle_t *)&timer->handle) || timer->wakes > timer->due)
+        wake(timer, now);
 }
 
 void vd_timer_stop(struct vd_timer *timer)
 {
-    (void)uv_timer_stop(&timer->handle);
+    timer->running = false;
 }
 
 void *vd_timer_free(struct vd_timer *timer)
@@ -268,7 +305,7 @@ void *vd_timer_free(struct vd_timer *timer)
     loop = timer->handle.loop->data;
     if (loop->spare_timer_count >= SPARE_TIMERS)
         return close_handle((uv_handle_t *)timer);
-    (void)uv_timer_stop(&timer->handle);
+    timer->running = false;
     timer->next = loop->spare_timers;
     loop->spare_timers = timer;
     loop->spare_timer_count++;
