@@ -110,8 +110,8 @@ const cJSON *vd_json_get(const cJSON *object, const char *key)
         object != NULL && (object->type & 0xFF) == cJSON_Object ? object->child : NULL;
 
     /* Most keys differ in their first character, and a call costs more than looking at it. */
-    while (child != NULL && (child->string == NULL || child->string[0] != key[0] ||
-                             strcmp(child->string, key) != 0))
+    while (child != NULL &&
+           (child->string == NULL || child->string[0] != key[0] || strcmp(child->string, key) != 0))
         child = child->next;
     return child;
 }
