@@ -115,7 +115,7 @@ static bool run_path(struct vd_cel_run *run, const struct vd_cel_node *node,
         const cJSON *json = v.u.json;
 
         do
-            json = vd_cel_json_member(json, field->ptr, field->len);
+            json = vd_json_get_span(json, *field);
         while (json != NULL && ++field < end && cJSON_IsObject(json));
         if (json == NULL)
             return vd_cel_fail(run, ret, "no such key: %s", field->ptr);

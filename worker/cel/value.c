@@ -113,20 +113,6 @@ struct vd_cel_value vd_cel_from_json(const cJSON *node)
     return v;
 }
 
-const cJSON *vd_cel_json_member(const cJSON *object, const char *key, size_t key_len)
-{
-    for (const cJSON *m = object->child; m != NULL; m = m->next) {
-        const char *name = m->string;
-
-        /* Most names differ in the first byte: one load instead of a call. Names hold no U+0000 (json.h). */
-        if (name == NULL || (key_len > 0 && name[0] != key[0]))
-            continue;
-        if (strncmp(name, key, key_len) == 0 && name[key_len] == '\0')
-            return m;
-    }
-    return NULL;
-}
-
 /* -- lists and maps ---------------------------------------------------------------------------------------------- */
 
 size_t vd_cel_size(const struct vd_cel_value *v)
@@ -202,9 +188,8 @@ bool vd_cel_map_get(const struct vd_cel_value *map, const struct vd_cel_value *k
                     struct vd_cel_value *ret)
 {
     if (map->is_json) {
-        const cJSON *m = key->kind == VD_CEL_STRING
-                             ? vd_cel_json_member(map->u.json, key->u.s.ptr, key->u.s.len)
-                             : NULL;
+        const cJSON *m =
+            key->kind == VD_CEL_STRING ? vd_json_get_span(map->u.json, key->u.s) : NULL;
 
         if (m != NULL)
             *ret = vd_cel_from_json(m);

@@ -54,8 +54,6 @@ struct vd_cel_value vd_cel_type_of(const struct vd_cel_value *v); /* a TYPE */
 /* The type name that CEL code sees: "int", "null_type", "google.protobuf.Duration". Static. */
 const char *vd_cel_type_name(enum vd_cel_kind kind);
 
-/* The member of a JSON object; as vd_json_get(), inlined in the hot path. */
-const cJSON *vd_cel_json_member(const cJSON *object, const char *key, size_t key_len);
 /* The value under key in a MAP: false when there is none. Numbers find numeric keys of any type. */
 bool vd_cel_map_get(const struct vd_cel_value *map, const struct vd_cel_value *key,
                     struct vd_cel_value *ret);
