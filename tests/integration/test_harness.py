@@ -233,10 +233,14 @@ def test_programs_die_with_the_test_run(test_dir):
     wait_until(gone, 5, "the child is gone")
 
 
-def test_free_ports_are_outside_the_ephemeral_range():
-    with open("/proc/sys/net/ipv4/ip_local_port_range") as ports:
-        low = int(ports.read().split()[0])
-    assert all(processes.free_port() < low for _ in range(50))
+def test_a_free_port_is_kept_for_its_server():
+    port = processes.free_port()
+    for _ in range(2):  # a server that comes, goes, and comes again
+        with socket.socket() as other, pytest.raises(OSError):
+            other.bind(("127.0.0.1", port))
+        with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(("127.0.0.1", port)):
+            server.accept()[0].close()
+    assert port not in {processes.free_port() for _ in range(50)}
 
 
 # --- settings, events, metrics ------------------------------------------------------------------------------------

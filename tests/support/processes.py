@@ -6,8 +6,8 @@ programs are started from the main thread only.
 """
 
 import atexit
+import collections
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -15,6 +15,7 @@ import threading
 import time
 
 _started = []
+_reserved = collections.deque(maxlen=500)  # bounded: a descriptor each
 
 
 class Timeout(AssertionError):
@@ -37,21 +38,18 @@ def wait_until(condition, timeout, what, process=None, interval=0.02):
 
 
 def free_port():
-    """A TCP port of 127.0.0.1 that nobody listens on.
+    """A TCP port of 127.0.0.1 that nobody listens on, and that stays ours: no other test is given it, nor is a client's
+    outgoing connection, before its server starts or while that is down.
 
-    Taken below the ephemeral range: while a server is down between kill and restart, a client's outgoing connection
-    must not be given the server's port, nor connect to itself.
+    It is bound, not listened on: the kernel gives it to nobody else, but lets a server have it that binds with
+    SO_REUSEADDR, as all those here do. Without, two servers were given one port now and then, and the one that came
+    second ended while the other answered for it.
     """
-    for _ in range(1000):
-        # Not of the generator that tests seed: two of them beside each other would be given the same ports.
-        port = random.SystemRandom().randrange(20000, 32000)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
-    raise RuntimeError("no free port between 20000 and 32000")
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after bind: nobody shared it then
+    _reserved.append(sock)
+    return sock.getsockname()[1]
 
 
 class Process:
