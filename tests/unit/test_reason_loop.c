@@ -495,6 +495,9 @@ static void test_a_rationale_is_plain_short_text(void **state)
         {"**bold** `code` # head", "bold code head"},
         {"5 < 6 and 7 > 3", "5 6 and 7 3"},
         {"javascript:alert(1) mailto:a@b.example done", "done"},
+        {"a wide web: www.a.example WWW.b.example, was it? what", "a wide web: was it? what"},
+        {"a.b+http://c.example a.b.www.d.example e-mailto:f end", "a.b. e- end"},
+        {"2-3 of 10.5: fine", "2-3 of 10.5: fine"},
         {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
         {"a\xe2\x80\xae"
          "b",
@@ -513,6 +516,8 @@ static void test_a_rationale_is_plain_short_text(void **state)
     assert_int_equal(vd_rationale_clean(&arena, VD_LIT("\xc3\xbc\xc3\xbc\xc3\xbc"), 2, &out),
                      VD_OK);
     assert_span_equal(out, "\xc3\xbc\xc3\xbc");
+    assert_int_equal(vd_rationale_clean(&arena, VD_LIT("short words"), 8, &out), VD_OK);
+    assert_span_equal(out, "short wo");
     vd_arena_fini(&arena);
 }
 

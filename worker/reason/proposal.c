@@ -51,12 +51,15 @@ static bool is_markup(unsigned char c)
     }
 }
 
+#define SCHEME_MAX                                                                                 \
+    64 /* twice the longest that is registered; else a.a.a.a would be searched to its end from each a */
+
 /* Length of a URL at the start of text, 0 when there is none: a scheme with ://, or www. */
 static size_t url_length(struct vd_span text)
 {
     size_t i = 0, end = 0;
 
-    while (i < text.len && is_scheme((unsigned char)text.ptr[i]))
+    while (i < text.len && i < SCHEME_MAX && is_scheme((unsigned char)text.ptr[i]))
         i++;
     if (i == text.len || text.ptr[i] != ':') { /* most words end here */
         if ((text.ptr[0] | 0x20) != 'w' || !vd_span_starts_nocase(text, VD_LIT("www.")))
@@ -96,6 +99,20 @@ static size_t left_out(struct vd_span text, bool word_start)
     return n == 0 && is_markup(c) ? 1 : n;
 }
 
+/* How many letters and digits text starts with, where nothing that is left out begins with them: most of it. */
+static size_t word_length(struct vd_span text, bool word_start)
+{
+    size_t n = 0;
+
+    while (n < text.len && is_word((unsigned char)text.ptr[n]))
+        n++;
+    if (n > 0 && word_start &&
+        ((text.ptr[0] | 0x20) == 'w' || /* www. */
+         (n < text.len && (text.ptr[n] == ':' || is_scheme((unsigned char)text.ptr[n])))))
+        return 0;
+    return n;
+}
+
 enum vd_code vd_rationale_clean(struct vd_arena *arena, struct vd_span text, size_t max_chars,
                                 struct vd_span *ret)
 {
@@ -110,15 +127,20 @@ enum vd_code vd_rationale_clean(struct vd_arena *arena, struct vd_span text, siz
     if (out == NULL)
         return VD_E_NOMEM;
     for (size_t i = 0; i < clean.len && chars < max_chars;) {
+        struct vd_span rest = vd_span_sub(clean, i, clean.len);
         unsigned char c = (unsigned char)clean.ptr[i];
-        size_t skip, len = 1;
+        size_t skip, len = 1, word = word_length(rest, word_start);
 
-        if (!word_start && is_word(c)) { /* inside of a word, where nothing begins: most of them */
-            out[n++] = clean.ptr[i++];
-            chars++;
+        if (word > 0) {
+            word = word < max_chars - chars ? word : max_chars - chars;
+            memcpy(out + n, rest.ptr, word);
+            n += word;
+            i += word;
+            chars += word;
+            word_start = blank = false;
             continue;
         }
-        skip = left_out(vd_span_sub(clean, i, clean.len), word_start);
+        skip = left_out(rest, word_start);
         if (skip > 0) {
             i += skip;
             word_start = true;
