@@ -199,10 +199,11 @@ static void skip_plain(struct scan *s)
 /* s->p is on the opening quote; moves behind the closing one. */
 static enum vd_code scan_string(struct scan *s, struct literal *ret)
 {
+    const char *start = ++s->p;
     size_t saved = 0; /* bytes that escapes are longer than what they stand for */
+    bool escaped = false, has_nul = false;
     char utf8[4];
 
-    *ret = (struct literal){.raw.ptr = ++s->p};
     for (;;) {
         unsigned char c;
 
@@ -213,7 +214,7 @@ static enum vd_code scan_string(struct scan *s, struct literal *ret)
         if (c == '"')
             break;
         if (c == '\\' && s->end - s->p > 1 && s->p[1] == '"') { /* nearly all of them */
-            ret->escaped = true;
+            escaped = true;
             saved++;
             s->p += 2;
         } else if (c == '\\') {
@@ -223,8 +224,8 @@ static enum vd_code scan_string(struct scan *s, struct literal *ret)
 
             if (rc != VD_OK)
                 return rc;
-            ret->escaped = true;
-            ret->has_nul = ret->has_nul || decoded == 0;
+            escaped = true;
+            has_nul = has_nul || decoded == 0;
             saved += (size_t)(s->p - at) - vd_utf8_put(utf8, decoded);
         } else if (c < 0x20) {
             return refuse(s, s->p, "control character in a string: write it as an escape");
@@ -236,8 +237,11 @@ static enum vd_code scan_string(struct scan *s, struct literal *ret)
             s->p += n;
         }
     }
-    ret->raw.len = (size_t)(s->p - ret->raw.ptr);
+    ret->raw.ptr = start;
+    ret->raw.len = (size_t)(s->p - start);
     ret->decoded_len = (uint32_t)(ret->raw.len - saved);
+    ret->escaped = escaped;
+    ret->has_nul = has_nul;
     s->p++;
     return VD_OK;
 }
@@ -287,15 +291,10 @@ static enum vd_code refuse_duplicate(struct scan *s, uint32_t at)
     return refuse(s, s->start + at, "this key occurs twice in its object");
 }
 
-/* What a literal that was checked stands for: decoded_len bytes. */
-static void decode(const struct literal *lit, char *out)
+static void decode_escapes(const struct literal *lit, char *out)
 {
     struct scan sub = {.p = lit->raw.ptr, .end = lit->raw.ptr + lit->raw.len};
 
-    if (!lit->escaped) {
-        memcpy(out, lit->raw.ptr, lit->raw.len);
-        return;
-    }
     /* By bytes: a model's answer is JSON in a string, with an escape every few of them. */
     while (sub.p < sub.end) {
         uint32_t c = 0;
@@ -313,6 +312,15 @@ static void decode(const struct literal *lit, char *out)
     }
 }
 
+/* What a literal that was checked stands for: decoded_len bytes. */
+static void decode(const struct literal *lit, char *out)
+{
+    if (lit->escaped)
+        decode_escapes(lit, out);
+    else
+        memcpy(out, lit->raw.ptr, lit->raw.len);
+}
+
 /* The bytes that an escaped key stands for, in the arena. */
 static enum vd_code decode_key(struct scan *s, const struct literal *lit, struct key *key)
 {
@@ -325,48 +333,53 @@ static enum vd_code decode_key(struct scan *s, const struct literal *lit, struct
     return VD_OK;
 }
 
-static enum vd_code push_key(struct scan *s, const struct key *key)
+/* Where the next key goes; NULL when memory is out. */
+static struct key *next_key(struct scan *s)
 {
     if (s->key_count == s->key_cap) {
         struct key *keys = grow(s->keys, s->first_keys, &s->key_cap, sizeof(*keys));
 
         if (keys == NULL)
-            return vd_err_nomem(s->err, "JSON keys");
+            return NULL;
         s->keys = keys;
     }
-    s->keys[s->key_count++] = *key;
-    return VD_OK;
+    return &s->keys[s->key_count];
 }
 
-static enum vd_code scan_key(struct scan *s, struct frame *f, struct literal *ret_lit)
+/* What is found out about a key is not copied: a copy would wait for what was just written in pieces. */
+static enum vd_code scan_key(struct scan *s, struct frame *f, struct literal *lit)
 {
-    struct key key = {.at = (uint32_t)(s->p - s->start)};
-    struct literal lit;
+    uint32_t at = (uint32_t)(s->p - s->start);
+    struct key *key;
     uint64_t bit;
-    enum vd_code rc = scan_string(s, &lit);
+    enum vd_code rc = scan_string(s, lit);
 
     if (rc != VD_OK)
         return rc;
-    *ret_lit = lit;
-    if (lit.has_nul && s->root != NULL)
-        return refuse(s, s->start + key.at, "a key may not hold U+0000 here");
+    if (lit->has_nul && s->root != NULL)
+        return refuse(s, s->start + at, "a key may not hold U+0000 here");
     if (s->keys_may_repeat)
         return VD_OK;
-    key.ptr = lit.raw.ptr;
-    key.len = lit.decoded_len;
-    if (lit.escaped) {
-        rc = decode_key(s, &lit, &key);
+    key = next_key(s);
+    if (key == NULL)
+        return vd_err_nomem(s->err, "JSON keys");
+    key->at = at;
+    key->ptr = lit->raw.ptr;
+    key->len = lit->decoded_len;
+    if (lit->escaped) {
+        rc = decode_key(s, lit, key);
         if (rc != VD_OK)
             return rc;
     }
-    key.hash = hash_key(key.ptr, key.len);
-    bit = 1ull << (key.hash & 63);
+    key->hash = hash_key(key->ptr, key->len);
+    bit = 1ull << (key->hash & 63);
     if ((f->filter & bit) != 0 && s->key_count - f->first < SMALL_OBJECT)
         for (size_t i = f->first; i < s->key_count; i++)
-            if (same_key(&s->keys[i], &key))
-                return refuse_duplicate(s, key.at);
+            if (same_key(&s->keys[i], key))
+                return refuse_duplicate(s, at);
     f->filter |= bit;
-    return push_key(s, &key);
+    s->key_count++;
+    return VD_OK;
 }
 
 /* An object closes: one with many keys is searched for duplicates now. The earliest repetition is reported. */
