@@ -1,8 +1,10 @@
 /* tests/bench/loop.c - the least that a worker of this kind can do with librdkafka: consume, write two records for each event, commit
- * both with the offsets in transactions of at most BATCH events. No JSON, no policy, no headers; the worker's linger.ms.
+ * both with the offsets in transactions of at most BATCH events. No JSON, no policy; the worker's linger.ms, and its records to the byte:
+ * each is a file with the value, and one with a header on each line, name=value.
  *
  *   loop BROKERS GROUP IN OUT AUDIT COUNT BATCH DECISION_FILE AUDIT_FILE
  *
+ * DECISION_FILE and AUDIT_FILE without their .json and .headers.
  * Prints one line of JSON: CPU (all threads) from the first event to the last commit. How fast it was is what a reader saw, as for the
  * worker: `load copies`.
  */
@@ -73,17 +75,52 @@ static struct text read_file(const char *path)
     return t;
 }
 
+/* A record that is written again and again. */
+struct record {
+    struct text value;
+    rd_kafka_headers_t *headers;
+};
+
+static struct record read_record(const char *path)
+{
+    struct record r = {.headers = rd_kafka_headers_new(16)};
+    char name[512];
+    struct text text;
+
+    (void)snprintf(name, sizeof(name), "%s.json", path);
+    r.value = read_file(name);
+    (void)snprintf(name, sizeof(name), "%s.headers", path);
+    text = read_file(name);
+    for (char *at = text.ptr, *end; at < text.ptr + text.len; at = end + 1) {
+        char *equals = memchr(at, '=', text.len - (size_t)(at - text.ptr));
+
+        end = memchr(at, '\n', text.len - (size_t)(at - text.ptr));
+        if (equals == NULL || end == NULL || equals > end)
+            die("headers");
+        rd_kafka_header_add(r.headers, at, equals - at, equals + 1, end - equals - 1);
+    }
+    free(text.ptr);
+    return r;
+}
+
+static void free_record(struct record *r)
+{
+    rd_kafka_headers_destroy(r->headers);
+    free(r->value.ptr);
+}
+
 static void produce(rd_kafka_t *rk, const char *topic, const rd_kafka_message_t *m,
-                    const struct text *value)
+                    const struct record *r)
 {
     const rd_kafka_vu_t fields[] = {
         {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {m->key, m->key_len}},
-        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value->ptr, value->len}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {r->value.ptr, r->value.len}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = rd_kafka_headers_copy(r->headers)},
     };
 
-    must(rd_kafka_produceva(rk, fields, 4));
+    must(rd_kafka_produceva(rk, fields, sizeof(fields) / sizeof(fields[0])));
 }
 
 static void commit(rd_kafka_t *producer, rd_kafka_t *consumer, const char *topic,
@@ -107,7 +144,7 @@ int main(int argc, char **argv)
     rd_kafka_topic_partition_list_t *topics;
     rd_kafka_t *producer, *consumer;
     rd_kafka_queue_t *queue;
-    struct text decision, audit;
+    struct record decision, audit;
     uint64_t count, done = 0;
     size_t batch_max;
     double cpu = 0;
@@ -118,8 +155,8 @@ int main(int argc, char **argv)
     batch_max = strtoul(argv[7], NULL, 10);
     if (batch_max == 0 || batch_max > MAX_BATCH)
         die("batch");
-    decision = read_file(argv[8]);
-    audit = read_file(argv[9]);
+    decision = read_record(argv[8]);
+    audit = read_record(argv[9]);
     const char *const in[][2] = {{"bootstrap.servers", argv[1]},
                                  {"group.id", argv[2]},
                                  {"auto.offset.reset", "earliest"},
@@ -170,7 +207,7 @@ int main(int argc, char **argv)
     rd_kafka_destroy(consumer);
     rd_kafka_destroy(producer);
     rd_kafka_topic_partition_list_destroy(topics);
-    free(decision.ptr);
-    free(audit.ptr);
+    free_record(&decision);
+    free_record(&audit);
     return done == count ? 0 : 1;
 }

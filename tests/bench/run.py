@@ -86,7 +86,9 @@ def published(stage, topic, count):
 
 def take_records(stage, folder, topics):
     for name, topic in topics.items():
-        (folder / f"{name}.json").write_bytes(published(stage, topic, 1)[0].value)
+        record = published(stage, topic, 1)[0]
+        (folder / f"{name}.json").write_bytes(record.value)
+        (folder / f"{name}.headers").write_bytes(b"".join(b"%s=%s\n" % (key.encode(), value) for key, value in record.headers))
 
 
 def paths_in(value, path=""):
@@ -130,7 +132,7 @@ def bare_loop(stage, count, folder, batch):
     prefix, topic, out, audit = stage.fresh_names()
     bench.load("produce", stage.broker.bootstrap, topic, 0, count)
     loop = subprocess.Popen([bench.bench_binary("loop"), stage.broker.bootstrap, f"loop-{prefix}", topic, out, audit, str(count),
-                             str(batch), folder / "decision.json", folder / "audit.json"],
+                             str(batch), folder / "decision", folder / "audit"],
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         seen = bench.load("copies", stage.broker.bootstrap, out, audit, 0, count, 120)
@@ -293,12 +295,14 @@ def one_round(stage, number, only, quick):
         for name, options in COMPARED_OTHERWISE.items():
             results[name] = comparison_cell(stage, folder, 200, 1000, **options)
             say(f"    200 ms,  1000 in flight, {name}: {results[name]}")
+    stage.delete_topics()
     if "backlog" in only:
         results["backlog"] = backlog(stage, stage.directory / f"shortcut-{number}", BACKLOG // 10 if quick else BACKLOG)
         say(f"a backlog decided by a shortcut: {results['backlog']}")
     if "start" in only:
         results["start"] = start(stage)
         say(f"start: {results['start']}")
+    stage.delete_topics()
     return results
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -61,11 +62,12 @@ class Stage:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
         self.directory = directory
-        self.broker = broker.Broker(directory / "kafka")
+        self.broker = broker.Broker(directory / "kafka", config={"log.segment.delete.delay.ms": 1000})
         self.redis = redis_server.RedisServer(directory / "redis")
         self.model = model.ModelSim(directory)
         self.front = tls_front.TlsFront(directory / "tls", self.model.port)
         self._runs = 0
+        self._topics = []
 
     def __enter__(self):
         self.broker.start()
@@ -83,6 +85,7 @@ class Stage:
     def __exit__(self, *exc):
         for part in (self.front, self.model, self.redis, self.broker):
             part.process.kill()
+        shutil.rmtree(self.broker.directory / "data", ignore_errors=True)
 
     def latency(self, ms):
         self.model.control(latency=str(ms))
@@ -93,7 +96,14 @@ class Stage:
         prefix = f"r{self._runs}"
         names = [f"{prefix}.bench.in", *(f"{prefix}.{name}" for name in TOPICS_OUT)]
         self.broker.create_topics(names, partitions=PARTITIONS)
+        self._topics += names
         return prefix, names[0], f"{prefix}.decisions.billing", f"{prefix}.decisions.audit"
+
+    def delete_topics(self):
+        """Of all runs so far: a round writes some gigabytes."""
+        if self._topics:
+            self.broker.delete_topics(self._topics)
+        self._topics = []
 
 
 def load(*args):
