@@ -505,6 +505,7 @@ static void test_a_rationale_is_plain_short_text(void **state)
     };
     struct vd_arena arena;
     struct vd_span out;
+    char scheme[600];
 
     (void)state;
     vd_arena_init(&arena, 1 << 20);
@@ -518,6 +519,10 @@ static void test_a_rationale_is_plain_short_text(void **state)
     assert_span_equal(out, "\xc3\xbc\xc3\xbc");
     assert_int_equal(vd_rationale_clean(&arena, VD_LIT("short words"), 8, &out), VD_OK);
     assert_span_equal(out, "short wo");
+    memset(scheme, 'a', 499); /* the longest that could be seen whole */
+    memcpy(scheme + 499, "://evil.example ok", 19);
+    assert_int_equal(vd_rationale_clean(&arena, vd_span_of(scheme), 500, &out), VD_OK);
+    assert_span_equal(out, "ok");
     vd_arena_fini(&arena);
 }
 

@@ -51,15 +51,13 @@ static bool is_markup(unsigned char c)
     }
 }
 
-#define SCHEME_MAX                                                                                 \
-    64 /* twice the longest that is registered; else a.a.a.a would be searched to its end from each a */
-
-/* Length of a URL at the start of text, 0 when there is none: a scheme with ://, or www. */
+/* Length of a URL at the start of text, 0 when there is none: a scheme with ://, or www. What is longer than a rationale may be is cut before
+ * its colon; without that bound, a.a.a.a would be searched to its end from each a. */
 static size_t url_length(struct vd_span text)
 {
     size_t i = 0, end = 0;
 
-    while (i < text.len && i < SCHEME_MAX && is_scheme((unsigned char)text.ptr[i]))
+    while (i < text.len && i < VD_RATIONALE_MAX_CHARS && is_scheme((unsigned char)text.ptr[i]))
         i++;
     if (i == text.len || text.ptr[i] != ':') { /* most words end here */
         if ((text.ptr[0] | 0x20) != 'w' || !vd_span_starts_nocase(text, VD_LIT("www.")))
