@@ -187,12 +187,13 @@ static void skip_plain(struct scan *s)
     const char *p = s->p;
     size_t n = 8;
 
-    while (n == 8 && s->end - p >= 8)
-        p += n = plain_of_8(p);
-    if (n == 8)
-        while (p < s->end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' &&
-               *p != '\\')
-            p++;
+    while (n == 8 && s->end - p >= 8) {
+        n = plain_of_8(p);
+        p += n;
+    }
+    while (p < s->end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' &&
+           *p != '\\')
+        p++;
     s->p = p;
 }
 
